@@ -1,0 +1,84 @@
+// convert.hpp - DuckDB types and vectors <-> Arrow, exactly. Shared by the engine and the extension (C++, thin).
+//
+// Every DuckDB type travels as the Arrow type whose buffers are its own storage, wherever one exists, with the DuckDB
+// type named in field metadata, so that both ends convert by copying or pointing, never by parsing, and every value
+// is exact: NULL at every level, NaN payloads, infinities, NUL characters. docs/internals/types.md has the table.
+//
+//   field metadata "openduck.type"   LogicalTypeId name, e.g. "HUGEINT", "ENUM", "MAP", "UNION"
+//                  "openduck.alias"  type alias ("JSON", a user type's name), when there is one
+//                  "openduck.enum"   ENUM values as netstrings ("3:foo,0:,")
+//                  "openduck.width"  DECIMAL "width,scale"; ARRAY size is Arrow's own
+//   schema metadata "openduck.encoding" = "1": every field follows these rules
+//
+// Two forms. exact: storage forms everywhere (INTERVAL as 16 raw bytes, ENUM as its codes, ...). plain: what Arrow
+// consumers expect (INTERVAL as month_day_nano, ENUM as utf8, ...), an error where a value does not fit.
+#ifndef OD_DUCK_CONVERT_HPP
+#define OD_DUCK_CONVERT_HPP
+
+#include "arrow/batch.h"
+#include "arrow/ipc.h"
+#include "duckdb.hpp"
+
+namespace openduck {
+
+// ---- schema
+
+// Fills *out (caller releases). Throws duckdb::NotImplementedException naming the column for a type that cannot travel.
+void SchemaFromTypes(const duckdb::vector<duckdb::LogicalType> &types, const duckdb::vector<duckdb::string> &names,
+                     bool exact, struct ArrowSchema *out);
+// True when the schema says "openduck.encoding" = "1".
+bool SchemaIsExact(const struct ArrowSchema &schema);
+// Types and names of an openduck-encoded schema. Throws duckdb::InvalidInputException on nonsense (bytes of a peer).
+void TypesFromSchema(const struct ArrowSchema &schema, duckdb::vector<duckdb::LogicalType> &types,
+                     duckdb::vector<duckdb::string> &names);
+// "openduck.*"-encoded IPC schema message of these types.
+duckdb::string SchemaMessage(const duckdb::vector<duckdb::LogicalType> &types,
+                             const duckdb::vector<duckdb::string> &names, bool exact);
+
+// ---- encode: chunks -> one batch. One encoder per thread; not reusable across threads while filling.
+class BatchEncoder {
+public:
+	BatchEncoder(const duckdb::vector<duckdb::LogicalType> &types, bool exact);
+	~BatchEncoder();
+	//! Adds rows of a chunk with the encoder's types (any vector types: flat, dictionary, constant, ...).
+	void Append(duckdb::DataChunk &chunk);
+	duckdb::idx_t Rows() const;
+	//! Bytes of Arrow data so far (estimate; what the flush target compares with).
+	duckdb::idx_t Bytes() const;
+	//! Gives a batch of everything appended and empties the encoder. Throws duckdb::OutOfMemoryException.
+	struct od_batch *Finish();
+
+private:
+	struct Impl;
+	duckdb::unique_ptr<Impl> impl;
+};
+
+// ---- decode: one batch -> chunks of at most STANDARD_VECTOR_SIZE rows, buffers shared where possible.
+class BatchDecoder {
+public:
+	//! schema: openduck-encoded or plain Arrow (then DuckDB's own Arrow conversion is used). Throws on nonsense.
+	BatchDecoder(duckdb::ClientContext &context, const struct ArrowSchema &schema);
+	~BatchDecoder();
+	const duckdb::vector<duckdb::LogicalType> &Types() const;
+	//! Takes a reference to the batch; checks and validates it. Throws duckdb::IOException on corrupt bytes.
+	void Load(struct od_batch *batch);
+	duckdb::idx_t Remaining() const;
+	//! Next rows of the loaded batch into out: column i of out gets batch column columns[i] (empty: in order).
+	//! Sets out's cardinality; 0 at the end of the batch. Vectors keep the batch alive as long as they need it.
+	void Read(duckdb::DataChunk &out, const duckdb::vector<duckdb::idx_t> &columns = {});
+
+private:
+	struct Impl;
+	duckdb::unique_ptr<Impl> impl;
+};
+
+// ---- errors
+// Fills *err from a DuckDB error: OD_SQL (or OD_CANCELLED for an interrupt), class, raw message, extra information.
+void ErrorFromDuck(const duckdb::ErrorData &error, struct od_error *err);
+// The DuckDB error to raise for an od_error of a server: its class where it has one, IOException else; the message is
+// the server's own words.
+duckdb::ErrorData ErrorToDuck(const struct od_error &err);
+
+} // namespace openduck
+
+#endif
