@@ -34,7 +34,7 @@ FOREIGN = [
     (r"duckdb\.(h|hpp)|duckdb/.*|duckdb_extension\.h", ["src/duck/", "src/engine/", "extension/", "src/cli/render"]),
     (r"protobuf-c/.*|.*\.pb-c\.h", ["src/rpc/"]),
     (r"ini\.h", ["src/os/"]),
-    (r"openssl/.*", ["src/rpc/", "src/os/"]),
+    (r"openssl/.*", ["src/rpc/", "src/server/", "src/os/"]),
 ]
 
 # [banned] Functions, and what to call instead.
@@ -59,6 +59,7 @@ HEAP_OWNER = "src/base/alloc.c"
 C_FILES = (".c", ".h")
 CPP_FILES = (".cpp", ".hpp")
 TEXT_FILES = C_FILES + CPP_FILES + (".py", ".md", ".txt", ".cmake", ".json", ".proto", ".sql", ".sh", ".js", ".in")
+NOT_OURS = {"build", "node_modules", "openduck-data", "__pycache__"}  # folders to pass by when git cannot list files
 TOP_COMMENT_LINES = 150  # a .c file longer than this starts with what it is for
 
 CALL = re.compile(r"(?<![\w.>])(?P<std>std::)?(?P<name>" + "|".join([*BANNED, *HEAP]) + r")\s*\(")
@@ -89,7 +90,7 @@ class Tree:
             return {path for path in listed.stdout.split("\0") if path and (self.root / path).is_file()}
         paths = set()
         for folder, inside, files in os.walk(self.root):
-            inside[:] = [name for name in inside if not name.startswith(".") and name != "build"]
+            inside[:] = [name for name in inside if not name.startswith(".") and name not in NOT_OURS]
             paths |= {(pathlib.Path(folder) / name).relative_to(self.root).as_posix() for name in files}
         return paths
 
