@@ -24,7 +24,8 @@ struct od_waker {
 };
 
 // A byte budget shared by many queues. Each queue may always hold `guaranteed` bytes; beyond that all together may
-// hold `limit`. Thread-safe. Queues blocked by the budget are woken when another queue gives bytes back.
+// hold `limit` (producers ask first and push afterwards, so the count may pass it by one batch a producer).
+// Thread-safe. Queues blocked by the budget are woken when another queue gives bytes back. NULL: out of memory.
 struct od_budget;
 struct od_budget *od_budget_new(uint64_t limit_bytes, uint64_t guaranteed_bytes);
 void od_budget_free(struct od_budget *budget); // after all queues
@@ -47,7 +48,8 @@ void od_batch_queue_unref(struct od_batch_queue *queue);
 // ---- producers (any number of threads)
 // True: no room; `waker` will be called once (Q3). False: go on, the waker is dropped.
 bool od_batch_queue_full(struct od_batch_queue *queue, uint64_t index, struct od_waker waker);
-// Takes the batch. Batches of one index keep their push order. Never fails: a stopped queue drops it.
+// Takes the batch. Batches of one index keep their push order. Never fails: a stopped or finished queue drops it, and
+// without memory for the queue itself the queue finishes with OD_NO_MEMORY.
 void od_batch_queue_push(struct od_batch_queue *queue, uint64_t index, struct od_batch *batch);
 // No batch below `index` will be pushed any more (DuckDB's min_batch_index). Never moves back.
 void od_batch_queue_advance(struct od_batch_queue *queue, uint64_t index);
@@ -65,7 +67,9 @@ enum od_pop od_batch_queue_wait(struct od_batch_queue *queue, uint64_t timeout_m
                                 struct od_error *err);
 // Called (many times, from any thread, Q4) when pop may answer other than EMPTY. Set it before producers start.
 void od_batch_queue_on_ready(struct od_batch_queue *queue, struct od_waker callback);
-// The consumer is gone or wants no more.
+// The consumer is gone or wants no more. Pending batches are dropped; pop answers FAILED (OD_CANCELLED) from now on,
+// unless everything had been given out before. Does not call the ready callback, and neither does anything later; a
+// call that another thread has begun may still be running when this returns.
 void od_batch_queue_stop(struct od_batch_queue *queue);
 // Bytes that could be popped now, and all bytes inside.
 uint64_t od_batch_queue_sendable_bytes(struct od_batch_queue *queue);
