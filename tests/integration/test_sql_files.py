@@ -15,7 +15,7 @@ FILES = sorted(SQL.glob("*.test"))
 
 def native(folder):
     con = duckdb.connect()
-    con.execute(f"ATTACH '{folder}/r.duckdb' AS r")
+    con.execute(f"ATTACH '{folder}/r.duckdb' AS r (STORAGE_VERSION 'v1.5.0')")
 
     def connect():
         cursor = con.cursor()
