@@ -84,7 +84,7 @@ bench: ## the published measurements (bench/README.md)
 	@test -x bench/run || { echo "make bench: bench/run is not there" >&2; exit 1; }
 	@tools/setup test
 	@$(MAKE) --no-print-directory build
-	@bench/run
+	@PATH="$(CURDIR)/.venv/bin:$$PATH" bench/run
 
 .PHONY: fuzz
 fuzz: ## build the fuzz targets with libFuzzer into build/fuzz
