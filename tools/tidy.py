@@ -158,6 +158,7 @@ def check_layout(tree):
 
 
 def check_headers(tree):
+    seen = {}
     for path, text in tree.sources((".h", ".hpp"), "src/", "extension/", "include/", "tests/"):
         code = CODE_NOISE.sub(blank, text).strip()
         guard = re.match(r"#ifndef (\w+)\s+#define (\w+)\b", code)
@@ -166,9 +167,12 @@ def check_headers(tree):
         if not guard or guard.group(1) != guard.group(2) or not code.endswith("#endif"):
             tree.report(path, 1, "guard", "no include guard (#ifndef, #define, ..., #endif)")
             continue
-        wanted = re.sub(r"\W", "_", re.sub(r"^(src|include)/", "", path)).upper()
-        if guard.group(1) not in (wanted, "OD_" + wanted):
-            tree.report(path, 1, "guard", f"the guard is {guard.group(1)}, its path says {wanted}")
+        name = re.sub(r"\W", "_", path.rpartition("/")[2]).upper()
+        if not re.fullmatch(r"(OD|OPENDUCK)_(\w+_)?" + name, guard.group(1)):
+            tree.report(path, 1, "guard", f"the guard is {guard.group(1)}, not OD_..._{name}")
+        if other := seen.get(guard.group(1)):
+            tree.report(path, 1, "guard", f"{other} has the same guard, so one of the two would be empty")
+        seen[guard.group(1)] = path
 
 
 def check_comments(tree):
