@@ -5,8 +5,9 @@
 #ifndef OD_RPC_CHANNEL_H
 #define OD_RPC_CHANNEL_H
 
-#include "arrow/batch_queue.h"
+#include "arrow/batch.h"
 #include "base/error.h"
+#include "rpc/received.h"
 
 OD_BEGIN_C
 
@@ -37,15 +38,6 @@ void od_cancel_unref(struct od_cancel *cancel);
 void od_cancel_fire(struct od_cancel *cancel);
 bool od_cancel_fired(const struct od_cancel *cancel);
 
-// A received message: contiguous bytes. When align_body_of is set in the call, see below.
-struct od_received {
-    uint8_t *data;
-    size_t bytes;
-    void *memory;
-    size_t capacity;
-};
-void od_received_release(struct od_received *received);
-
 // One request, one reply. timeout_ms 0: no deadline. `connect_timeout_ms` bounds how long an endpoint that cannot be
 // reached is tried (0: 5000); a refused or lost connection is OD_UNAVAILABLE when nothing was sent, and
 // OD_DISCONNECTED when the request may have reached the server. cancel may be NULL.
@@ -62,9 +54,8 @@ OD_CHECKED od_code od_stream_send(struct od_stream *stream, const struct od_segm
                                   od_release_fn release, void *owner, struct od_error *err);
 OD_CHECKED od_code od_stream_half_close(struct od_stream *stream, struct od_error *err);
 // Next message; *end = true when the server ended the call with OK. A server's error or a broken connection
-// (OD_DISCONNECTED) is returned as such. `layout` (may be NULL) looks at the first bytes of the message and says at
-// which offset an Arrow body begins that should lie at a 64-byte boundary (0: anywhere).
-typedef size_t (*od_layout_fn)(const uint8_t *head, size_t head_bytes, size_t message_bytes);
+// (OD_DISCONNECTED) is returned as such, also by later calls. `layout` (may be NULL) places the bytes (received.h).
+// timeout_ms 0: waits as long as the call lives; after OD_TIMEOUT the stream is as before and may be asked again.
 OD_CHECKED od_code od_stream_receive(struct od_stream *stream, uint64_t timeout_ms, od_layout_fn layout,
                                      struct od_received *message, bool *end, struct od_error *err);
 // Any thread. Pending send and receive return OD_CANCELLED.

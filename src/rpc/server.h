@@ -4,13 +4,17 @@
 // to an executor and returns. Replies may be sent from any thread. For each call the callbacks are serialised.
 //
 // States of a call: OPEN -> (HALF_CLOSED by the peer) -> FINISHED (od_call_finish/fail) ;  any -> GONE (peer left).
-// Every call ends in exactly one on_closed; after it no callback runs and the handler's context may be freed.
-// Threads: all od_call_* functions are thread-safe and never block.
+// Every call that reached `start` ends in exactly one `closed`; after it no callback runs and the handler's context may
+// be freed. After od_call_finish or od_call_fail only `closed` follows.
+// Threads: all od_call_* functions are thread-safe and never block. Callbacks of one call all run on one thread, so
+// they need no lock among themselves. The release functions of sent bytes run inside the transport, on any thread:
+// they must be quick and must not call od_call_*, od_stream_* or od_cancel_*.
 #ifndef OD_RPC_SERVER_H
 #define OD_RPC_SERVER_H
 
-#include "arrow/batch_queue.h" // struct od_waker, od_segment
+#include "arrow/batch.h"
 #include "base/error.h"
+#include "rpc/received.h"
 
 OD_BEGIN_C
 
@@ -27,13 +31,17 @@ struct od_method {
     // One message of the peer. Unary methods get exactly one. For client-streaming calls the next message is read
     // only after od_call_read_next: that is the back-pressure.
     void (*message)(struct od_call *call, const uint8_t *data, size_t bytes);
-    // The peer will send nothing more.
+    // The peer will send nothing more (noticed while reading, so only after od_call_read_next). A connection that broke
+    // never looks like a half-close as long as nothing has been sent; after the first reply the two can be confused
+    // for the moment until `closed`, so a two-way protocol needs an explicit last message.
     void (*half_closed)(struct od_call *call);
     // Everything given to od_call_send so far has left for the transport (flow control said yes): send more.
     void (*sendable)(struct od_call *call);
     // The call is over: cancelled by the peer, connection lost, deadline, or finished by us. Last callback.
     void (*closed)(struct od_call *call, bool cancelled);
     void *service; // handed to start
+    // Where in memory messages of this method should lie (received.h); NULL: anywhere.
+    od_layout_fn layout;
 };
 
 struct od_rpc_server_options {
@@ -60,7 +68,7 @@ void od_rpc_server_free(struct od_rpc_server *server);
 // ---- one call
 void od_call_set_context(struct od_call *call, void *context);
 void *od_call_context(struct od_call *call);
-// Calls live until on_closed and as long as somebody holds a reference.
+// Calls live until `closed` has returned and as long as somebody holds a reference.
 struct od_call *od_call_ref(struct od_call *call);
 void od_call_unref(struct od_call *call);
 // Milliseconds until the client's deadline; UINT64_MAX: none.
@@ -70,7 +78,9 @@ const char *od_call_peer(const struct od_call *call);
 const char *od_call_identity(const struct od_call *call);
 // Value of a request header (lower-case name) or NULL.
 const char *od_call_header(const struct od_call *call, const char *name);
-// Checks a token that came inside a message (first-generation clients). Public methods that need one use this.
+// Checks a token that came inside a message (first-generation clients); NULL and "" when it had none. True also when the
+// call's header proved it already or the server has no token. Public methods that need one use this; a right token
+// becomes the call's identity.
 bool od_call_token_ok(struct od_call *call, const char *token);
 
 // Queues one message made of segments, sent without a copy; release(owner) runs when the bytes are no longer needed.
@@ -78,6 +88,11 @@ bool od_call_token_ok(struct od_call *call, const char *token);
 void od_call_send(struct od_call *call, const struct od_segment *segments, size_t count, od_release_fn release,
                   void *owner);
 size_t od_call_unsent_bytes(struct od_call *call);
+// od_call_send and od_call_finish in one step of the transport: the fast way to answer a unary call.
+void od_call_reply(struct od_call *call, const struct od_segment *segments, size_t count, od_release_fn release,
+                   void *owner);
+// Only inside `message`: takes the memory of the message instead of copying it. The caller releases it.
+void od_call_take_message(struct od_call *call, struct od_received *message);
 // Reads the next message of a streaming peer (the first one is read without asking).
 void od_call_read_next(struct od_call *call);
 // Ends the call after all queued messages: status OK, or the error as gRPC status + ErrorDetail. First call wins.
