@@ -107,14 +107,7 @@ lint: ## layout, house rules, clang-tidy on what changed
 .PHONY: install
 install: ## into PREFIX (default /usr/local); DESTDIR is honoured
 	@test -x build/openduck || { echo "make install: run make build first" >&2; exit 1; }
-	install -d $(DESTDIR)$(PREFIX)/{bin,lib/openduck,include/openduck,share/openduck/proto,share/doc/openduck}
-	install -m 755 build/openduck $(DESTDIR)$(PREFIX)/bin/
-	install -m 755 build/openduck.duckdb_extension build/libduckdb.so $(DESTDIR)$(PREFIX)/lib/openduck/
-	install -m 644 include/openduck/*.h $(DESTDIR)$(PREFIX)/include/openduck/
-	install -m 644 -D -t $(DESTDIR)$(PREFIX)/share/openduck/proto/openduck/v1 proto/openduck/v1/*.proto
-	install -m 644 -D -t $(DESTDIR)$(PREFIX)/share/openduck/proto/grpc/health/v1 proto/grpc/health/v1/*.proto
-	install -m 644 $(wildcard README.md LICENSE NOTICE CHANGELOG.md) $(DESTDIR)$(PREFIX)/share/doc/openduck/
-	@if [ -d docs ]; then cp -r docs/. $(DESTDIR)$(PREFIX)/share/doc/openduck/; fi
+	cmake --install $(RELEASE) --prefix $(PREFIX)
 
 .PHONY: clean
 clean: ## remove build/ (keeps .deps and .venv)
