@@ -22,6 +22,7 @@
 
 #define CONNECT_TIMEOUT_MS_DEFAULT 5000u
 #define CANCEL_POLL_MS 50u // how often a connecting thread looks at its cancel token
+#define LOOKS 4u
 
 // A dead server is noticed within this much silence, also while a query runs long without sending anything.
 #define KEEPALIVE_TIME_MS 30000
@@ -332,9 +333,9 @@ static od_code connect_core(struct od_attempt *attempt, uint64_t timeout_ms, str
 {
     grpc_channel *channel = attempt->core->channel;
     grpc_connectivity_state state = grpc_channel_check_connectivity_state(channel, 1);
-    if (state == GRPC_CHANNEL_READY) {
-        // Nobody reads the socket while no call runs. One look at it now tells a connection that the server has closed
-        // meanwhile from a good one, before a request is lost in it.
+    // Nobody reads the socket while no call runs. A few looks at it now (each handles one event) tell a connection that
+    // the server has closed meanwhile from a good one, before a request is lost in it.
+    for (unsigned i = 0; i < LOOKS && state == GRPC_CHANNEL_READY; i++) {
         grpc_completion_queue_pluck(attempt->queue, NULL, gpr_time_0(GPR_CLOCK_MONOTONIC), NULL);
         state = grpc_channel_check_connectivity_state(channel, 1);
     }

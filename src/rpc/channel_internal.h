@@ -84,7 +84,6 @@ struct od_final {
     grpc_metadata_array trailing;
     grpc_status_code status;
     grpc_slice details;
-    const char *error_text;
 };
 void od_final_init(struct od_final *final);
 void od_final_release(struct od_final *final);

@@ -1,14 +1,12 @@
 // status.c - from the way gRPC says a call ended to one typed error.
 //
-// In this order: the server's own ErrorDetail; our own cancellation; a status the peer sent without a detail (a
-// foreign server, or a proxy); a status made up by the local gRPC library, where the question is whether the request
-// can have reached the server (OD_DISCONNECTED) or not (OD_UNAVAILABLE).
+// In this order: the server's own ErrorDetail; our own cancellation; a plain status of a foreign server, a proxy or the
+// local gRPC library. The question with those is whether the request can have reached the server (OD_DISCONNECTED) or
+// not (OD_UNAVAILABLE).
 #include "rpc/channel_internal.h"
 
 #include "rpc/error_detail.h"
 #include "rpc/message.h"
-
-#include <grpc/support/alloc.h>
 
 #include <ctype.h>
 #include <stdio.h>
@@ -25,7 +23,6 @@ void od_final_release(struct od_final *final)
 {
     grpc_metadata_array_destroy(&final->trailing);
     grpc_slice_unref(final->details);
-    gpr_free((void *)(uintptr_t)final->error_text);
 }
 
 void od_final_op(struct od_final *final, grpc_op *op)
@@ -34,7 +31,6 @@ void od_final_op(struct od_final *final, grpc_op *op)
     op->data.recv_status_on_client.trailing_metadata = &final->trailing;
     op->data.recv_status_on_client.status = &final->status;
     op->data.recv_status_on_client.status_details = &final->details;
-    op->data.recv_status_on_client.error_string = &final->error_text;
 }
 
 static const grpc_slice *find_detail(const struct od_final *final)
@@ -45,59 +41,65 @@ static const grpc_slice *find_detail(const struct od_final *final)
     return NULL;
 }
 
-// gRPC's texts name each layer; what the user needs is the reason at the end.
-static const char *connect_reason(char *text)
-{
-    static const char *const marks[] = {"Failed to connect to remote host: ", "last error: UNKNOWN: ",
-                                        "last error: "};
-    char *reason = text;
-    for (size_t i = 0; i < sizeof marks / sizeof marks[0]; i++) {
-        char *found = strstr(text, marks[i]);
-        if (found) {
-            reason = found + strlen(marks[i]);
-            break;
-        }
-    }
-    if (isupper((unsigned char)reason[0]) && islower((unsigned char)reason[1]))
-        reason[0] = (char)tolower((unsigned char)reason[0]);
-    return reason;
-}
-
 static bool starts(const char *text, const char *prefix)
 {
     return strncmp(text, prefix, strlen(prefix)) == 0;
 }
 
-static od_code peer_code(const struct od_final *final, const char *endpoint, const char *text, struct od_error *err)
+static char *after(char *text, const char *mark)
 {
-    // A proxy answers UNAVAILABLE also when the server behind it broke off in the middle.
-    od_code code = final->status == GRPC_STATUS_UNAVAILABLE ? OD_DISCONNECTED : od_code_from_grpc((int)final->status);
-    return text[0] ? od_fail(err, code, "%s", text)
-                   : od_fail(err, code, "%s answered with gRPC status %d and no text", endpoint, (int)final->status);
+    char *found = strstr(text, mark);
+    return found ? found + strlen(mark) : text;
 }
 
-static od_code local_code(const struct od_final *final, const char *endpoint, char *text, uint64_t timeout_ms,
+// gRPC's texts name each layer - "failed to connect to all addresses; last error: UNKNOWN: ipv4:127.0.0.1:1: Failed to
+// connect to remote host: Connection refused". What the user needs is the reason at the end.
+static const char *connect_reason(char *text)
+{
+    char *reason = after(text, "last error: ");
+    size_t name = strspn(reason, "ABCDEFGHIJKLMNOPQRSTUVWXYZ_");
+    if (name && strncmp(reason + name, ": ", 2) == 0)
+        reason += name + 2;
+    if (starts(reason, "ipv4:") || starts(reason, "ipv6:") || starts(reason, "unix:"))
+        reason = after(reason, ": ");
+    reason = after(reason, "Failed to connect to remote host: ");
+    if (isupper((unsigned char)reason[0]) && islower((unsigned char)reason[1]))
+        reason[0] = (char)tolower((unsigned char)reason[0]);
+    return reason;
+}
+
+static const char *resolve_reason(const char *text)
+{
+    const char *last = text;
+    for (const char *at = strstr(text, ": "); at; at = strstr(at + 2, ": "))
+        last = at + 2;
+    return last;
+}
+
+// Where a status came from cannot be told for certain: the library reports its own troubles in the peer's voice.
+static od_code plain_code(const struct od_final *final, const char *endpoint, char *text, uint64_t timeout_ms,
                           struct od_error *err)
 {
-    switch (final->status) {
-    case GRPC_STATUS_UNAVAILABLE:
-        // These come from gRPC's choice of a connection, before anything is sent.
-        if (starts(text, "failed to connect to all addresses") || starts(text, "DNS resolution failed") ||
-            starts(text, "empty address list") || starts(text, "connections to all backends failing"))
+    if (final->status == GRPC_STATUS_UNAVAILABLE) {
+        // These come from gRPC's choice of a connection, before anything is sent. Everything else - also what a proxy
+        // answers when the server behind it is lost - may have come after.
+        if (starts(text, "DNS resolution failed"))
+            return od_fail(err, OD_UNAVAILABLE, "cannot reach %s: the host name cannot be resolved: %s", endpoint,
+                           resolve_reason(text));
+        if (starts(text, "failed to connect to all addresses") || starts(text, "empty address list") ||
+            starts(text, "connections to all backends failing"))
             return od_fail(err, OD_UNAVAILABLE, "cannot reach %s: %s", endpoint, connect_reason(text));
         return od_fail(err, OD_DISCONNECTED, "the connection to %s broke: %s", endpoint, text);
-    case GRPC_STATUS_CANCELLED:
-    case GRPC_STATUS_UNKNOWN:
+    }
+    if (starts(text, "Received RST_STREAM") || starts(text, "Stream removed"))
         return od_fail(err, OD_DISCONNECTED, "the call to %s broke off: %s", endpoint, text);
-    case GRPC_STATUS_DEADLINE_EXCEEDED:
+    if (final->status == GRPC_STATUS_DEADLINE_EXCEEDED)
         return timeout_ms ? od_fail(err, OD_TIMEOUT, "%s has not answered within %llu ms", endpoint,
                                     (unsigned long long)timeout_ms)
                           : od_fail(err, OD_TIMEOUT, "%s has not answered in time", endpoint);
-    case GRPC_STATUS_RESOURCE_EXHAUSTED:
-        return od_fail(err, OD_LIMIT, "a message from %s is too large: %s", endpoint, text);
-    default:
-        return od_fail(err, od_code_from_grpc((int)final->status), "the call to %s failed: %s", endpoint, text);
-    }
+    od_code code = od_code_from_grpc((int)final->status);
+    return text[0] ? od_fail(err, code, "%s", text)
+                   : od_fail(err, code, "%s answered with gRPC status %d and no text", endpoint, (int)final->status);
 }
 
 od_code od_final_code(const struct od_final *final, const char *endpoint, bool cancelled, uint64_t timeout_ms,
@@ -118,7 +120,5 @@ od_code od_final_code(const struct od_final *final, const char *endpoint, bool c
     }
     if (cancelled)
         return od_fail(err, OD_CANCELLED, "the call was cancelled");
-    if (final->error_text && strstr(final->error_text, "Error received from peer"))
-        return peer_code(final, endpoint, text, err);
-    return local_code(final, endpoint, text, timeout_ms, err);
+    return plain_code(final, endpoint, text, timeout_ms, err);
 }
