@@ -168,7 +168,7 @@ def check_headers(tree):
             tree.report(path, 1, "guard", "no include guard (#ifndef, #define, ..., #endif)")
             continue
         name = re.sub(r"\W", "_", path.rpartition("/")[2]).upper()
-        if not re.fullmatch(r"(OD|OPENDUCK)_(\w+_)?" + name, guard.group(1)):
+        if not re.fullmatch(r"(OD|OPENDUCK|TESTS)_(\w+_)?" + name, guard.group(1)):
             tree.report(path, 1, "guard", f"the guard is {guard.group(1)}, not OD_..._{name}")
         if other := seen.get(guard.group(1)):
             tree.report(path, 1, "guard", f"{other} has the same guard, so one of the two would be empty")
