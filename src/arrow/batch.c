@@ -86,7 +86,9 @@ od_code od_message_buffer_get(size_t bytes, size_t header_bytes, struct od_messa
         return od_fail(err, OD_INVALID, "message of %zu bytes cannot have a header of %zu bytes", bytes, header_bytes);
     size_t skipped = (BODY_ALIGNMENT - header_bytes % BODY_ALIGNMENT) % BODY_ALIGNMENT;
     size_t wanted, capacity;
-    void *memory = __builtin_add_overflow(bytes, skipped, &wanted) ? NULL : od_recycle_get(wanted, &capacity);
+    // Readers of bitmaps may take the byte after the last one along: there is always one.
+    void *memory =
+        __builtin_add_overflow(bytes, skipped + 8, &wanted) ? NULL : od_recycle_get(wanted, &capacity);
     if (!memory)
         return od_fail(err, OD_NO_MEMORY, "out of memory for a message of %zu bytes", bytes);
     *out = (struct od_message_buffer){
