@@ -27,7 +27,7 @@ od_code od_message_pack(const ProtobufCMessage *message, struct od_segment *out,
 
 // Small fields make large structs: two bytes of an empty repeated message cost a hundred in memory. The allowance is
 // generous for honest messages and keeps hostile ones proportional to what was sent.
-#define UNPACK_BYTES_PER_BYTE 16u
+#define UNPACK_BYTES_PER_BYTE 32u
 #define UNPACK_BYTES_FREE (64u * 1024u)
 
 struct allowance {

@@ -309,6 +309,25 @@ static void test_error_ends_a_stream(void **state)
     fixture_stop(&f);
 }
 
+// Half a file must not be taken for a whole one.
+static void test_break_is_no_half_close(void **state)
+{
+    (void)state;
+    struct fixture f;
+    struct od_error err = {0};
+    fixture_start(&f, NULL, NULL);
+    for (unsigned i = 1; i <= 200; i++) {
+        struct od_stream *stream = open_stream(&f, "/test.Service/Up", NULL);
+        check_ok(send_bytes(stream, "x", 1, &err), &err);
+        fixture_await(&f, &f.messages, i); // the server is reading the next one now
+        od_stream_close(stream);
+        fixture_await(&f, &f.closed, i);
+    }
+    assert_int_equal(f.cancelled, 200);
+    assert_int_equal(f.half_closed, 0);
+    fixture_stop(&f);
+}
+
 // Messages that were sent before an error arrive before it.
 static void test_send_fails_while_messages_wait(void **state)
 {
@@ -351,6 +370,7 @@ int main(void)
         cmocka_unit_test(test_close_is_a_cancel),
         cmocka_unit_test(test_server_vanishes),
         cmocka_unit_test(test_error_ends_a_stream),
+        cmocka_unit_test(test_break_is_no_half_close),
         cmocka_unit_test(test_send_fails_while_messages_wait),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
