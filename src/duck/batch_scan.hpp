@@ -17,7 +17,8 @@ namespace openduck {
 class BatchSource {
 public:
 	virtual ~BatchSource() = default;
-	//! BATCH, END, FAILED (err filled), or EMPTY: nothing now; `waker` will be called once when there may be.
+	//! BATCH, END, FAILED (err filled), or EMPTY: nothing now; `waker` will be called exactly once: when there may be,
+	//! at the latest in the destructor. Otherwise the waker is dropped.
 	//! With waker.wake == NULL the source may wait.
 	virtual enum od_pop Next(struct od_batch **batch, struct od_waker waker, struct od_error *err) = 0;
 };
@@ -26,7 +27,10 @@ class BatchScanGlobal {
 public:
 	BatchScanGlobal(duckdb::unique_ptr<BatchSource> source, duckdb::vector<duckdb::idx_t> columns);
 	//! columns: for each output column the batch column it comes from (empty: in order)
-	struct Local; // per thread: claimed batches, decoder
+	//! Per thread: claimed batches, decoder.
+	struct Local {
+		virtual ~Local() = default;
+	};
 	duckdb::unique_ptr<Local> MakeLocal(duckdb::ClientContext &context, const struct ArrowSchema &schema);
 	//! The table function's body. Sets async_result when the source is empty (no thread waits). Throws ErrorToDuck.
 	void Scan(duckdb::ClientContext &context, Local &local, duckdb::TableFunctionInput &input, duckdb::DataChunk &out);

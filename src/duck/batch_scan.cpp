@@ -1,0 +1,218 @@
+// batch_scan.cpp - numbered batches into chunks (see batch_scan.hpp).
+//
+// Invariants
+//   S1  Batches are taken under the lock, in the source's order; a claim's batches are consecutive and have one index.
+//   S2  Claim indexes rise with the order of their rows, so an ordered sink restores it.
+//   S3  At most one waker is with the source at a time: the source is asked again only after it was called.
+//   S4  A DuckDB thread waits here for a few milliseconds at most. After that the scan returns BLOCKED with a task that
+//       waits as shortly, so that other work of the process gets its turn (DuckDB 1.5 gives a table function no way to
+//       be woken from outside). In synchronous mode, where BLOCKED is not allowed, it waits on, noticing interrupts.
+#include "duck/batch_scan.hpp"
+
+#include "base/limits.h"
+#include "duckdb/main/client_context.hpp"
+#include "duckdb/parallel/async_result.hpp"
+
+#include <chrono>
+#include <condition_variable>
+#include <deque>
+#include <mutex>
+
+namespace openduck {
+
+using namespace duckdb; // NOLINT: written in DuckDB's vocabulary
+
+namespace {
+
+constexpr auto SHORT_WAIT = std::chrono::milliseconds(2);
+constexpr auto CLAIM_WAIT = std::chrono::milliseconds(20); // for the rest of a claim that has begun
+
+//! What the source's waker signals. Shared with the source until it has called.
+struct Signal {
+	std::mutex lock;
+	std::condition_variable changed;
+	bool raised = false;
+
+	void Raise() {
+		std::lock_guard<std::mutex> guard(lock);
+		raised = true;
+		changed.notify_all();
+	}
+	bool Wait(std::chrono::milliseconds limit) {
+		std::unique_lock<std::mutex> guard(lock);
+		return changed.wait_for(guard, limit, [&] { return raised; });
+	}
+};
+
+void RaiseSignal(void *argument) {
+	unique_ptr<shared_ptr<Signal>> signal(static_cast<shared_ptr<Signal> *>(argument));
+	(*signal)->Raise();
+}
+
+class WaitTask : public AsyncTask {
+public:
+	explicit WaitTask(shared_ptr<Signal> signal) : signal(std::move(signal)) {
+	}
+	void Execute() override {
+		signal->Wait(SHORT_WAIT);
+	}
+
+private:
+	shared_ptr<Signal> signal;
+};
+
+struct BatchUnref {
+	void operator()(struct od_batch *batch) const {
+		od_batch_unref(batch);
+	}
+};
+using BatchHolder = std::unique_ptr<struct od_batch, BatchUnref>;
+
+struct LocalState : public BatchScanGlobal::Local {
+	LocalState(ClientContext &context, const struct ArrowSchema &schema) : decoder(context, schema) {
+	}
+	BatchDecoder decoder;
+	std::deque<BatchHolder> claimed;
+	idx_t index = 0;
+};
+
+} // namespace
+
+struct BatchScanGlobal::Impl {
+	unique_ptr<BatchSource> source;
+	vector<idx_t> columns;
+
+	std::mutex lock; // guards all below, and the source
+	shared_ptr<Signal> waiting;
+	idx_t next_index = 0;
+	idx_t claim_batches = 1; // grows, so that the first rows come fast
+	bool ended = false;
+	ErrorData failure;
+
+	//! One batch, or nullptr: the source has ended, or is empty (then `waiting` is set).
+	BatchHolder Take() {
+		if (ended) {
+			return nullptr;
+		}
+		if (waiting) {
+			if (!waiting->Wait(std::chrono::milliseconds(0))) {
+				return nullptr; // S3
+			}
+			waiting = nullptr;
+		}
+		auto signal = make_shared_ptr<Signal>();
+		auto argument = make_uniq<shared_ptr<Signal>>(signal);
+		struct od_batch *batch = nullptr;
+		struct od_error err;
+		memset(&err, 0, sizeof err);
+		switch (source->Next(&batch, {RaiseSignal, argument.get()}, &err)) {
+		case OD_POP_BATCH:
+			return BatchHolder(batch);
+		case OD_POP_EMPTY:
+			argument.release(); // NOLINT: RaiseSignal deletes it
+			waiting = signal;
+			return nullptr;
+		case OD_POP_END:
+			ended = true;
+			return nullptr;
+		case OD_POP_FAILED:
+			break;
+		}
+		ended = true;
+		failure = ErrorToDuck(err);
+		return nullptr;
+	}
+
+	//! Fills the claim of one thread. False: there is nothing now (waiting set) or any more.
+	bool Claim(LocalState &local) {
+		if (failure.HasError()) {
+			failure.Throw();
+		}
+		auto first = Take();
+		if (!first) {
+			if (failure.HasError()) {
+				failure.Throw();
+			}
+			return false;
+		}
+		idx_t rows = first->rows;
+		local.claimed.push_back(std::move(first));
+		auto deadline = std::chrono::steady_clock::now() + CLAIM_WAIT;
+		while (rows < OD_BATCH_ROWS_MAX && local.claimed.size() < claim_batches && !ended) {
+			auto batch = Take();
+			if (batch) {
+				rows += batch->rows;
+				local.claimed.push_back(std::move(batch));
+				continue;
+			}
+			auto left = std::chrono::duration_cast<std::chrono::milliseconds>(deadline - std::chrono::steady_clock::now());
+			if (ended || left.count() <= 0 || !waiting->Wait(left)) {
+				break; // a failure is thrown by the next claim, after the rows before it
+			}
+		}
+		local.index = next_index++;
+		claim_batches = MinValue<idx_t>(claim_batches * 2, 64);
+		return true;
+	}
+};
+
+BatchScanGlobal::BatchScanGlobal(unique_ptr<BatchSource> source, vector<idx_t> columns) : impl(make_uniq<Impl>()) {
+	impl->source = std::move(source);
+	impl->columns = std::move(columns);
+}
+
+BatchScanGlobal::~BatchScanGlobal() {
+}
+
+unique_ptr<BatchScanGlobal::Local> BatchScanGlobal::MakeLocal(ClientContext &context,
+                                                              const struct ArrowSchema &schema) {
+	return make_uniq_base<Local, LocalState>(context, schema);
+}
+
+void BatchScanGlobal::Scan(ClientContext &context, Local &local_p, TableFunctionInput &input, DataChunk &out) {
+	auto &local = static_cast<LocalState &>(local_p);
+	while (true) {
+		if (local.decoder.Remaining()) {
+			local.decoder.Read(out, impl->columns);
+			if (out.size()) {
+				return;
+			}
+		}
+		if (!local.claimed.empty()) {
+			auto batch = std::move(local.claimed.front());
+			local.claimed.pop_front();
+			local.decoder.Load(batch.get());
+			continue;
+		}
+		shared_ptr<Signal> waiting;
+		{
+			std::lock_guard<std::mutex> guard(impl->lock);
+			if (impl->Claim(local)) {
+				continue;
+			}
+			if (impl->ended) {
+				out.SetCardinality(0);
+				return;
+			}
+			waiting = impl->waiting;
+		}
+		if (waiting->Wait(SHORT_WAIT)) {
+			continue;
+		}
+		if (context.interrupted) {
+			throw InterruptException();
+		}
+		if (input.results_execution_mode == AsyncResultsExecutionMode::TASK_EXECUTOR) {
+			vector<unique_ptr<AsyncTask>> tasks;
+			tasks.push_back(make_uniq_base<AsyncTask, WaitTask>(std::move(waiting)));
+			input.async_result = AsyncResult(std::move(tasks));
+			return;
+		}
+	}
+}
+
+idx_t BatchScanGlobal::BatchIndex(const Local &local) const {
+	return static_cast<const LocalState &>(local).index;
+}
+
+} // namespace openduck
