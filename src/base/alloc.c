@@ -50,7 +50,10 @@ void *od_alloc(size_t bytes)
 
 void *od_calloc(size_t count, size_t bytes)
 {
-    return od_fault_point() ? NULL : calloc(count ? count : 1, bytes ? bytes : 1);
+    size_t product;
+    if (od_fault_point() || __builtin_mul_overflow(count, bytes, &product))
+        return NULL;
+    return calloc(count ? count : 1, bytes ? bytes : 1);
 }
 
 void *od_realloc(void *pointer, size_t bytes)

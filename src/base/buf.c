@@ -31,6 +31,8 @@ od_code od_buf_reserve(struct od_buf *buf, size_t extra, struct od_error *err)
     if (wanted <= buf->capacity)
         return OD_OK;
     size_t capacity = buf->capacity ? buf->capacity : 256;
+    if (capacity > buf->limit)
+        capacity = buf->limit;
     while (capacity < wanted)
         capacity = capacity > buf->limit / 2 ? buf->limit : capacity * 2;
     uint8_t *data = od_realloc(buf->data, capacity);

@@ -17,11 +17,16 @@ static const struct {
 
 static void cut_message(struct od_error *err, int wanted)
 {
-    if (wanted >= (int)sizeof err->message)
-        memcpy(err->message + sizeof err->message - 4, "...", 4);
+    if (wanted < (int)sizeof err->message)
+        return;
+    size_t at = sizeof err->message - 4;
+    while (at > 0 && ((unsigned char)err->message[at] & 0xC0) == 0x80) // not inside a UTF-8 character
+        at--;
+    memcpy(err->message + at, "...", 4);
 }
 
-static void fill(struct od_error *err, od_code code, const char *format, va_list arguments)
+static void __attribute__((format(printf, 3, 0))) fill(struct od_error *err, od_code code, const char *format,
+                                                       va_list arguments)
 {
     err->code = code;
     err->retryable = od_code_retryable(code);
@@ -85,10 +90,9 @@ void od_error_set_class(struct od_error *err, const char *error_class, const cha
     err->extra_bytes = 0;
     const char *end = extra ? extra + extra_bytes : NULL;
     while (extra && extra < end) {
-        const char *value = memchr(extra, '\0', (size_t)(end - extra));
-        if (!value || value + 1 >= end + 1)
-            break;
-        const char *stop = value + 1 < end ? memchr(value + 1, '\0', (size_t)(end - value - 1)) : NULL;
+        const char *name_end = memchr(extra, '\0', (size_t)(end - extra));
+        const char *value = name_end ? name_end + 1 : end;
+        const char *stop = value < end ? memchr(value, '\0', (size_t)(end - value)) : NULL;
         if (!stop)
             break;
         size_t pair_bytes = (size_t)(stop + 1 - extra);

@@ -35,6 +35,9 @@ void od_log(enum od_log_level level, const char *area, const char *format, ...)
     used += wanted < 0 ? 0 : (size_t)wanted;
     if (used > sizeof line - 2)
         used = sizeof line - 2;
+    for (size_t i = 0; i < used; i++) // a message of several lines stays one event
+        if ((unsigned char)line[i] < ' ')
+            line[i] = ' ';
     line[used++] = '\n';
     ssize_t written = write(STDERR_FILENO, line, used);
     (void)written; // there is no place left to report a broken standard error to
