@@ -83,6 +83,7 @@ endif()
 add_library(foreign_duckdb SHARED IMPORTED)
 set_target_properties(foreign_duckdb PROPERTIES
   IMPORTED_LOCATION ${OD_DEPS_DIR}/duckdb/lib/libduckdb.so
+  INTERFACE_INCLUDE_DIRECTORIES ${OD_DEPS_DIR}/duckdb/include
   INTERFACE_SYSTEM_INCLUDE_DIRECTORIES ${OD_DEPS_DIR}/duckdb/include)
 
 function(od_module name)

@@ -7,11 +7,13 @@
 //   field metadata "openduck.type"   LogicalTypeId name, e.g. "HUGEINT", "ENUM", "MAP", "UNION"
 //                  "openduck.alias"  type alias ("JSON", a user type's name), when there is one
 //                  "openduck.enum"   ENUM values as netstrings ("3:foo,0:,")
-//                  "openduck.width"  DECIMAL "width,scale"; ARRAY size is Arrow's own
+//                  "openduck.collation"  of a VARCHAR, "openduck.crs" of a GEOMETRY, when there is one
+//                  (DECIMAL width and scale, ARRAY size and names of children are Arrow's own)
 //   schema metadata "openduck.encoding" = "1": every field follows these rules
 //
 // Two forms. exact: storage forms everywhere (INTERVAL as 16 raw bytes, ENUM as its codes, ...). plain: what Arrow
-// consumers expect (INTERVAL as month_day_nano, ENUM as utf8, ...), an error where a value does not fit.
+// consumers expect (INTERVAL as month_day_nano, ENUM as utf8, HUGEINT as decimal128(38,0), ...), an error where a value
+// does not fit; a plain schema has no "openduck.*" metadata.
 #ifndef OD_DUCK_CONVERT_HPP
 #define OD_DUCK_CONVERT_HPP
 
@@ -40,9 +42,13 @@ class BatchEncoder {
 public:
 	BatchEncoder(const duckdb::vector<duckdb::LogicalType> &types, bool exact);
 	~BatchEncoder();
-	//! Adds rows of a chunk with the encoder's types (any vector types: flat, dictionary, constant, ...).
-	void Append(duckdb::DataChunk &chunk);
+	//! Adds rows of a chunk with the encoder's types (any vector types: flat, dictionary, constant, ...), from row
+	//! `from` on, as many as a batch may hold; returns how many. Fewer than there are (perhaps 0): Finish, then go on
+	//! where it stopped. An empty encoder takes at least one row, or throws when that row is larger than a message.
+	[[nodiscard]] duckdb::idx_t Append(duckdb::DataChunk &chunk, duckdb::idx_t from = 0);
 	duckdb::idx_t Rows() const;
+	//! The batch has reached the flush targets of base/limits.h.
+	bool Full() const;
 	//! Bytes of Arrow data so far (estimate; what the flush target compares with).
 	duckdb::idx_t Bytes() const;
 	//! Gives a batch of everything appended and empties the encoder. Throws duckdb::OutOfMemoryException.
