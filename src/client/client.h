@@ -7,6 +7,14 @@
 
 OD_BEGIN_C
 
+struct od_cancel; // rpc/channel.h
+
+// od_client_execute that can be stopped while it waits (in the server's queue, or for the schema): fire `cancel` from any
+// thread; it returns OD_CANCELLED and the server is told. Once the query is there, od_query_cancel is what stops it.
+OD_CHECKED od_code od_client_execute_with(struct od_client *client, struct od_session *session,
+                                          const struct od_request *request, struct od_cancel *cancel,
+                                          struct od_query **query, struct od_error *err);
+
 // Next encoded batch without decoding (one segment, body 64-byte aligned, not yet checked beyond its message).
 // OD_POP_BATCH gives a reference, OD_POP_END, OD_POP_FAILED (err filled). With waker.wake == NULL it waits; else
 // OD_POP_EMPTY means the waker will be called once when there is more. A reader thread of the query keeps up to
