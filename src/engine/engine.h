@@ -55,6 +55,9 @@ void od_connection_close(struct od_connection *connection);
 // unless its commit had begun.
 void od_connection_interrupt(struct od_connection *connection);
 bool od_connection_in_transaction(struct od_connection *connection);
+// Has a statement left something behind that the next user of this connection would see (a setting, a temporary
+// object, a prepared statement, an open transaction)? Connections without may be used again for anybody.
+bool od_connection_has_state(const struct od_connection *connection);
 
 // Begins read transactions on n idle connections that see exactly the same snapshot (no commit lies between them).
 // Each lasts until od_connection_end_snapshot.
@@ -102,11 +105,15 @@ struct od_result_info {
     size_t schema_bytes;
     const uint8_t *parameter_schema; // describe_only: the same for $1, $2, ...; NULL when none
     size_t parameter_schema_bytes;
+    // The catalog version that the statement was bound to; for a statement that changed the catalog, the version after
+    // its commit if nobody else's change came between, else still the one before. Text as od_engine_catalog_version.
+    const char *catalog_version;
 };
 
 // A result is filled by od_connection_run on one thread and consumed on another. Reference-counted.
 //   events: on_event is called (any thread, no lock held, possibly often) when the schema is known, when batches can be
-//   popped, when the result needs pumping, and at the end.
+//   popped, when the result needs pumping, and at the end. Its argument must live until od_connection_run has returned
+//   and the last reference is gone.
 OD_CHECKED od_code od_result_new(struct od_budget *budget, struct od_waker on_event, struct od_result **result,
                                  struct od_error *err);
 struct od_result *od_result_ref(struct od_result *result);
@@ -114,6 +121,7 @@ void od_result_unref(struct od_result *result);
 // True once the statement is bound and its schema known; fills *info.
 bool od_result_ready(struct od_result *result, struct od_result_info *info);
 enum od_pop od_result_pop(struct od_result *result, struct od_batch **batch, struct od_error *err);
+// Waits at most timeout_ms for something other than EMPTY. EMPTY also when the result needs to be pumped.
 enum od_pop od_result_wait(struct od_result *result, uint64_t timeout_ms, struct od_batch **batch,
                            struct od_error *err);
 uint64_t od_result_sendable_bytes(struct od_result *result);

@@ -1,0 +1,172 @@
+// instance.cpp - one DuckDB instance per open database: an in-memory main database with the file attached to it.
+//
+// Order matters: attach first, then take away the instance's access to files (policy.cpp), because attaching is such an
+// access. The storage version is pinned, so that files do not change their format with the library.
+#include "engine/engine_internal.hpp"
+
+#include "duckdb/common/local_file_system.hpp"
+#include "duckdb/main/database_manager.hpp"
+#include "duckdb/parser/keyword_helper.hpp"
+
+#include <random>
+
+using namespace duckdb;
+
+namespace {
+
+constexpr const char *STORAGE_VERSION = "v1.5.0"; // the newest format of the 1.5 releases
+
+// "main.t" would be ambiguous in a catalog called "main", because each has a schema of that name; the others are
+// catalogs or schemas of DuckDB's own.
+std::string CatalogName(const char *name) {
+	static const char *const reserved[] = {"main", "temp", "system", "memory", "pg_catalog", "information_schema"};
+	for (auto word : reserved) {
+		if (StringUtil::CIEquals(name, word)) {
+			return std::string(name) + "_db";
+		}
+	}
+	return name;
+}
+
+std::string RandomText() {
+	std::random_device device;
+	char text[17];
+	snprintf(text, sizeof(text), "%08x%08x", static_cast<unsigned>(device()), static_cast<unsigned>(device()));
+	return text;
+}
+
+bool Contains(const std::string &text, const char *part) {
+	return text.find(part) != std::string::npos;
+}
+
+// DuckDB reports everything about a file as an IO error; operators need to know which kind it is.
+[[noreturn]] void FailToOpen(const struct od_engine_options &options, const ErrorData &error) {
+	auto &message = error.RawMessage();
+	od_code code = OD_IO;
+	const char *way_out = "";
+	if (Contains(message, "Could not set lock")) {
+		code = OD_LOCKED;
+		way_out = "; close the other process that has it open";
+	} else if (Contains(message, "with version number")) {
+		code = OD_UNSUPPORTED;
+		way_out = "; open it with the DuckDB version that wrote it and export it";
+	} else if (Contains(message, "not a valid DuckDB database file") || Contains(message, "Corrupt database file") ||
+	           Contains(message, "Corrupt WAL") || error.Type() == ExceptionType::SERIALIZATION ||
+	           error.Type() == ExceptionType::INTERNAL || error.Type() == ExceptionType::FATAL) {
+		code = OD_CORRUPT;
+		way_out = "; restore it from a backup";
+	} else if (error.Type() == ExceptionType::OUT_OF_MEMORY) {
+		code = OD_NO_MEMORY;
+	}
+	openduck::Fail(code, "database \"%s\": cannot open file \"%s\": %s%s", options.name, options.path, message.c_str(),
+	               way_out);
+}
+
+void Execute(Connection &connection, const std::string &sql) {
+	auto result = connection.Query(sql);
+	if (result->HasError()) {
+		result->ThrowError();
+	}
+}
+
+unique_ptr<DuckDB> OpenInstance(const struct od_engine_options &options) {
+	DBConfig config;
+	if (options.memory_limit_bytes) {
+		config.options.maximum_memory = options.memory_limit_bytes;
+	}
+	if (options.threads) {
+		config.SetOptionByName("threads", Value::BIGINT(options.threads));
+	}
+	if (options.temp_directory) {
+		LocalFileSystem().CreateDirectoriesRecursive(options.temp_directory);
+		config.options.temporary_directory = options.temp_directory;
+	}
+	if (options.temp_bytes_max) {
+		config.options.maximum_swap_space = options.temp_bytes_max;
+	}
+	config.SetOptionByName("autoinstall_known_extensions", Value::BOOLEAN(false));
+	config.SetOptionByName("autoload_known_extensions", Value::BOOLEAN(false));
+	if (!options.external_access) {
+		config.SetOptionByName("allow_persistent_secrets", Value::BOOLEAN(false));
+		config.SetOptionByName("allow_community_extensions", Value::BOOLEAN(false));
+	}
+	return make_uniq<DuckDB>(nullptr, &config);
+}
+
+void Attach(struct od_engine &engine, const struct od_engine_options &options) {
+	auto result = engine.internal->Query(
+	    "ATTACH " + KeywordHelper::WriteQuoted(engine.path, '\'') + " AS " +
+	    KeywordHelper::WriteQuoted(engine.catalog_name, '"') + " (TYPE duckdb, READ_WRITE, STORAGE_VERSION '" +
+	    STORAGE_VERSION + "')");
+	if (result->HasError()) {
+		FailToOpen(options, result->GetErrorObject());
+	}
+	engine.attached = DatabaseManager::Get(*engine.db->instance).GetDatabase(engine.catalog_name);
+}
+
+void Lock(struct od_engine &engine) {
+	auto &connection = *engine.internal;
+	Execute(connection, "SET enable_external_access = false");
+	std::string names;
+	for (auto &name : openduck::SessionSettings()) {
+		names += (names.empty() ? "'" : ", '") + name + "'";
+	}
+	Execute(connection, "SET allowed_configs = [" + names + "]");
+	Execute(connection, "SET lock_configuration = true");
+}
+
+} // namespace
+
+od_code od_engine_open(const struct od_engine_options *options, struct od_engine **engine, struct od_error *err) {
+	return openduck::Guarded(err, [&] {
+		if (!options->name || !*options->name || !options->path || !*options->path) {
+			openduck::Fail(OD_INVALID, "a database needs a name and a file");
+		}
+		auto e = make_uniq<od_engine>();
+		e->path = options->path;
+		e->catalog_name = CatalogName(options->name);
+		e->opening = RandomText();
+		e->external_access = options->external_access;
+		e->budget = options->budget;
+		try {
+			e->db = OpenInstance(*options);
+		} catch (const std::exception &ex) {
+			openduck::Fail(OD_IO, "database \"%s\": cannot start DuckDB (temporary directory \"%s\"): %s", options->name,
+			               options->temp_directory ? options->temp_directory : "", ErrorData(ex).RawMessage().c_str());
+		}
+		e->internal = make_uniq<Connection>(*e->db);
+		Attach(*e, *options);
+		e->internal->context->RunFunctionInTransaction([&] {
+			openduck::RegisterCatalogFunctions(*e, *e->internal->context);
+			openduck::RegisterUploadFunction(*e, *e->internal->context);
+			openduck::InstallPolicy(*e, *e->internal->context);
+		});
+		if (!e->external_access) {
+			Lock(*e);
+		}
+		*engine = e.release();
+	});
+}
+
+void od_engine_close(struct od_engine *engine) {
+	if (!engine) {
+		return;
+	}
+	(void)openduck::Guarded(nullptr, [&] {
+		engine->internal.reset();
+		engine->attached.reset();
+		engine->db.reset();
+	});
+	for (auto &entry : engine->uploads.uploads) {
+		od_upload_unref(entry.second);
+	}
+	delete engine;
+}
+
+const char *od_engine_catalog_name(const struct od_engine *engine) {
+	return engine->catalog_name.c_str();
+}
+
+const char *od_engine_duckdb_version(void) {
+	return DuckDB::LibraryVersion();
+}
