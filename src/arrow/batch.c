@@ -36,17 +36,14 @@ static struct od_batch *batch_make(const struct od_segment *segments, size_t seg
         table[i] = segments[i];
         bytes += segments[i].bytes;
     }
-    *batch = (struct od_batch){.rows = rows,
-                               .bytes = bytes,
-                               .held_bytes = held_bytes,
-                               .segment_count = segment_count,
-                               .segments = table};
+    *batch = (struct od_batch){
+        .rows = rows, .bytes = bytes, .held_bytes = held_bytes, .segment_count = segment_count, .segments = table};
     atomic_init(reference_count(batch), 1);
     return batch;
 }
 
-struct od_batch *od_batch_new(const struct od_segment *segments, size_t segment_count, uint64_t rows,
-                              size_t held_bytes, od_release_fn release, void *owner)
+struct od_batch *od_batch_new(const struct od_segment *segments, size_t segment_count, uint64_t rows, size_t held_bytes,
+                              od_release_fn release, void *owner)
 {
     od_assert(release);
     struct od_batch *batch = batch_make(segments, segment_count, rows, held_bytes);
@@ -87,8 +84,7 @@ od_code od_message_buffer_get(size_t bytes, size_t header_bytes, struct od_messa
     size_t skipped = (BODY_ALIGNMENT - header_bytes % BODY_ALIGNMENT) % BODY_ALIGNMENT;
     size_t wanted, capacity;
     // Readers of bitmaps may take the byte after the last one along: there is always one.
-    void *memory =
-        __builtin_add_overflow(bytes, skipped + 8, &wanted) ? NULL : od_recycle_get(wanted, &capacity);
+    void *memory = __builtin_add_overflow(bytes, skipped + 8, &wanted) ? NULL : od_recycle_get(wanted, &capacity);
     if (!memory)
         return od_fail(err, OD_NO_MEMORY, "out of memory for a message of %zu bytes", bytes);
     *out = (struct od_message_buffer){

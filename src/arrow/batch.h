@@ -21,8 +21,8 @@ struct od_segment {
 
 struct od_batch {
     uint64_t rows;
-    size_t bytes;       // of the whole encapsulated message
-    size_t held_bytes;  // memory behind it (capacities), what budgets count
+    size_t bytes;      // of the whole encapsulated message
+    size_t held_bytes; // memory behind it (capacities), what budgets count
     size_t segment_count;
     const struct od_segment *segments;
     // private: reference count and owner; see batch.c
@@ -34,8 +34,8 @@ typedef void (*od_release_fn)(void *owner);
 
 // Copies the segment table, not the bytes. On success the batch owns `owner` and releases it at the end; on failure
 // the caller still owns it. NULL: out of memory.
-struct od_batch *od_batch_new(const struct od_segment *segments, size_t segment_count, uint64_t rows,
-                              size_t held_bytes, od_release_fn release, void *owner);
+struct od_batch *od_batch_new(const struct od_segment *segments, size_t segment_count, uint64_t rows, size_t held_bytes,
+                              od_release_fn release, void *owner);
 struct od_batch *od_batch_ref(struct od_batch *batch);
 void od_batch_unref(struct od_batch *batch); // NULL is fine
 

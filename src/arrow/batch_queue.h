@@ -32,11 +32,11 @@ void od_budget_free(struct od_budget *budget); // after all queues
 uint64_t od_budget_used(const struct od_budget *budget);
 
 struct od_batch_queue_options {
-    struct od_budget *budget;  // may be NULL
-    bool ordered;              // give out by batch index, not by arrival
-    uint64_t sendable_bytes;   // full when this much may be sent (0: OD_QUEUE_SENDABLE_BYTES)
-    uint64_t ahead_bytes;      // ordered: full for producers ahead of the smallest index beyond this
-                               // (0: OD_QUEUE_AHEAD_BYTES)
+    struct od_budget *budget; // may be NULL
+    bool ordered;             // give out by batch index, not by arrival
+    uint64_t sendable_bytes;  // full when this much may be sent (0: OD_QUEUE_SENDABLE_BYTES)
+    uint64_t ahead_bytes;     // ordered: full for producers ahead of the smallest index beyond this
+                              // (0: OD_QUEUE_AHEAD_BYTES)
 };
 
 struct od_batch_queue;

@@ -106,11 +106,8 @@ bool od_flat_vector_field(const struct od_flat_table *table, unsigned field, uin
     if (!follow(table->flat, at, &target) || !inside(table->flat, target, 4) || target % 4)
         return false;
     uint32_t count = read_u32(table->flat, target);
-    *out = (struct od_flat_vector){.flat = table->flat,
-                                   .at = target + 4,
-                                   .count = count,
-                                   .element_bytes = element_bytes,
-                                   .present = true};
+    *out = (struct od_flat_vector){
+        .flat = table->flat, .at = target + 4, .count = count, .element_bytes = element_bytes, .present = true};
     return inside(table->flat, out->at, (size_t)count * element_bytes);
 }
 

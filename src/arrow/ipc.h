@@ -36,8 +36,8 @@ OD_CHECKED od_code od_ipc_decoder_new(const struct ArrowSchema *schema, struct o
 void od_ipc_decoder_free(struct od_ipc_decoder *decoder);
 // Checks the message, then gives *array whose buffers lie inside the batch (it holds a reference). The batch must
 // have exactly one segment. The caller calls array->release.
-OD_CHECKED od_code od_ipc_decode_batch(struct od_ipc_decoder *decoder, struct od_batch *batch,
-                                       struct ArrowArray *array, struct od_error *err);
+OD_CHECKED od_code od_ipc_decode_batch(struct od_ipc_decoder *decoder, struct od_batch *batch, struct ArrowArray *array,
+                                       struct od_error *err);
 
 // Encodes any array of the schema by copying (parameters, ArrowArrayStream uploads, tests): one message, one segment.
 // Offsets and dictionaries are resolved (dictionary-encoded columns are not accepted: OD_UNSUPPORTED).

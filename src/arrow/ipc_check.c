@@ -200,9 +200,9 @@ static od_code check_fields(struct schema_check *check, const struct od_flat_tab
         const char *text = name.present ? name.text : "";
         OD_TRY(spend(check, (uint64_t)name.bytes + 16));
         if (dictionary.present)
-            return od_fail(check->err, OD_UNSUPPORTED,
-                           "Arrow schema: column %.200s is dictionary-encoded, which is not supported; send plain values",
-                           text);
+            return od_fail(
+                check->err, OD_UNSUPPORTED,
+                "Arrow schema: column %.200s is dictionary-encoded, which is not supported; send plain values", text);
         OD_TRY(od_ipc_type_format(&child, text, format, &flag, check->err));
         if (!od_flat_scalar(&child, OD_FIELD_NULLABLE, &nullable, sizeof nullable))
             return corrupt_header(check->err);
@@ -233,8 +233,8 @@ out:
     return rc;
 }
 
-od_code od_ipc_check(const uint8_t *message, size_t bytes, enum od_ipc_kind expected, size_t *body_offset, uint64_t *rows,
-                     struct od_error *err)
+od_code od_ipc_check(const uint8_t *message, size_t bytes, enum od_ipc_kind expected, size_t *body_offset,
+                     uint64_t *rows, struct od_error *err)
 {
     struct od_ipc_message batch = {.body_offset = bytes};
     struct od_flat_table schema;

@@ -190,7 +190,8 @@ static od_code take_offsets(struct walk *walk, const struct od_ipc_field *field,
     bool good = wide ? never_falls_int64_t(values, array->length) : never_falls_int32_t(values, array->length);
     if (!good)
         return od_fail(walk->err, OD_CORRUPT, "Arrow batch: column %s: offsets are negative or fall", field->name);
-    *end = wide ? (uint64_t)((const int64_t *)values)[array->length] : (uint64_t)((const int32_t *)values)[array->length];
+    *end =
+        wide ? (uint64_t)((const int64_t *)values)[array->length] : (uint64_t)((const int32_t *)values)[array->length];
     return OD_OK;
 }
 

@@ -161,8 +161,8 @@ out:
     return rc;
 }
 
-static od_code check_array(const struct writer *writer, const struct od_ipc_field *field, const struct ArrowArray *array,
-                           struct range range)
+static od_code check_array(const struct writer *writer, const struct od_ipc_field *field,
+                           const struct ArrowArray *array, struct range range)
 {
     if (array->length < 0 || array->offset < 0 || array->null_count < -1)
         return fail_array(writer, field, "has a negative length");
@@ -245,8 +245,7 @@ static od_code walk(const struct od_ipc_layout *layout, const struct ArrowArray 
 
 static od_code check_root(const struct od_ipc_layout *layout, const struct ArrowArray *array, struct od_error *err)
 {
-    if (!array->release || array->length < 0 || array->offset < 0 ||
-        (size_t)array->n_children != layout->column_count)
+    if (!array->release || array->length < 0 || array->offset < 0 || (size_t)array->n_children != layout->column_count)
         return od_fail(err, OD_INVALID, "Arrow array does not fit its schema of %zu columns", layout->column_count);
     if (array->null_count > 0)
         return od_fail(err, OD_INVALID, "Arrow array: rows cannot be null, only columns can");

@@ -46,8 +46,8 @@ od_code od_ipc_batch_header(int64_t rows, const struct od_ipc_node *nodes, size_
     static const uint16_t batch_vtable[] = {10, 20, 8, 4, 16};       // length, nodes, buffers
     const size_t count_max = (size_t)1 << 24;
     if (node_count > count_max || buffer_count > count_max)
-        return od_fail(err, OD_LIMIT, "Arrow batch: %zu fields with %zu buffers are too many for one header", node_count,
-                       buffer_count);
+        return od_fail(err, OD_LIMIT, "Arrow batch: %zu fields with %zu buffers are too many for one header",
+                       node_count, buffer_count);
     size_t buffer_count_at = NODES + 16 * node_count + 4;
     size_t used = OD_IPC_PREFIX_BYTES + buffer_count_at + 4 + 16 * buffer_count;
     size_t header_bytes = (used + 63) & ~(size_t)63;

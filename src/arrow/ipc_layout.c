@@ -105,8 +105,7 @@ static od_code find_shape(const struct ArrowSchema *schema, struct od_ipc_field 
         if (!union_ids_are_plain(view.union_type_ids, schema->n_children))
             return od_fail(err, OD_UNSUPPORTED, "Arrow schema: column %.200s: type ids of a union must be 0, 1, 2, ...",
                            name_of(schema));
-        field->shape =
-            view.storage_type == NANOARROW_TYPE_SPARSE_UNION ? OD_SHAPE_SPARSE_UNION : OD_SHAPE_DENSE_UNION;
+        field->shape = view.storage_type == NANOARROW_TYPE_SPARSE_UNION ? OD_SHAPE_SPARSE_UNION : OD_SHAPE_DENSE_UNION;
         field->buffer_count = field->shape == OD_SHAPE_SPARSE_UNION ? 1 : 2;
         return OD_OK;
     default:

@@ -40,7 +40,8 @@ static od_code put(const struct reader *reader, const char *format)
 }
 
 // An enumeration (int16), in range.
-static od_code read_unit(const struct reader *reader, const char *what, int16_t fallback, int16_t maximum, int16_t *unit)
+static od_code read_unit(const struct reader *reader, const char *what, int16_t fallback, int16_t maximum,
+                         int16_t *unit)
 {
     *unit = fallback;
     if (!od_flat_scalar(&reader->type, 0, unit, sizeof *unit))
@@ -81,7 +82,8 @@ static od_code read_decimal(const struct reader *reader)
 {
     int32_t digits = 0, scale = 0, bits = 128;
     if (!od_flat_scalar(&reader->type, 0, &digits, sizeof digits) ||
-        !od_flat_scalar(&reader->type, 1, &scale, sizeof scale) || !od_flat_scalar(&reader->type, 2, &bits, sizeof bits))
+        !od_flat_scalar(&reader->type, 1, &scale, sizeof scale) ||
+        !od_flat_scalar(&reader->type, 2, &bits, sizeof bits))
         return fail_flat(reader);
     if (bits != 32 && bits != 64 && bits != 128 && bits != 256)
         return fail_parameter(reader, "bit width", bits);
@@ -196,13 +198,32 @@ static od_code read_union(const struct reader *reader)
 
 // Numbers of the union Type in Schema.fbs.
 static const char *const type_names[] = {
-    [1] = "null",       [2] = "int",           [3] = "floating point", [4] = "binary",
-    [5] = "utf8",       [6] = "bool",          [7] = "decimal",        [8] = "date",
-    [9] = "time",       [10] = "timestamp",    [11] = "interval",      [12] = "list",
-    [13] = "struct",    [14] = "union",        [15] = "fixed-size binary", [16] = "fixed-size list",
-    [17] = "map",       [18] = "duration",     [19] = "large binary",  [20] = "large utf8",
-    [21] = "large list", [22] = "run-end encoded", [23] = "binary view", [24] = "utf8 view",
-    [25] = "list view", [26] = "large list view",
+    [1] = "null",
+    [2] = "int",
+    [3] = "floating point",
+    [4] = "binary",
+    [5] = "utf8",
+    [6] = "bool",
+    [7] = "decimal",
+    [8] = "date",
+    [9] = "time",
+    [10] = "timestamp",
+    [11] = "interval",
+    [12] = "list",
+    [13] = "struct",
+    [14] = "union",
+    [15] = "fixed-size binary",
+    [16] = "fixed-size list",
+    [17] = "map",
+    [18] = "duration",
+    [19] = "large binary",
+    [20] = "large utf8",
+    [21] = "large list",
+    [22] = "run-end encoded",
+    [23] = "binary view",
+    [24] = "utf8 view",
+    [25] = "list view",
+    [26] = "large list view",
 };
 
 static od_code read_type(const struct reader *reader, uint8_t type)
@@ -251,8 +272,9 @@ static od_code read_type(const struct reader *reader, uint8_t type)
     case 21:
         return put(reader, "+L");
     default:
-        return od_fail(reader->err, OD_UNSUPPORTED, "Arrow schema: column %.200s has the type %s, which is not supported",
-                       reader->name, reader->type_name);
+        return od_fail(reader->err, OD_UNSUPPORTED,
+                       "Arrow schema: column %.200s has the type %s, which is not supported", reader->name,
+                       reader->type_name);
     }
 }
 

@@ -36,26 +36,26 @@ static size_t cache_bytes;
 // The class whose blocks have room for `bytes`; CLASS_COUNT: too large to be kept.
 static unsigned size_class(size_t bytes)
 {
-    unsigned class = 0;
-    while (class < CLASS_COUNT && bytes > ((size_t)1 << (class + SMALLEST_SHIFT)))
-        class ++;
-    return class;
+    unsigned slot = 0;
+    while (slot < CLASS_COUNT && bytes > ((size_t)1 << (slot + SMALLEST_SHIFT)))
+        slot++;
+    return slot;
 }
 
 void *od_recycle_get(size_t bytes, size_t *capacity)
 {
-    unsigned class = size_class(bytes);
-    if (class == CLASS_COUNT) {
+    unsigned slot = size_class(bytes);
+    if (slot == CLASS_COUNT) {
         if (__builtin_add_overflow(bytes, ALIGNMENT - 1, capacity))
             return NULL;
         *capacity &= ~(size_t)(ALIGNMENT - 1);
         return od_aligned_alloc(ALIGNMENT, *capacity);
     }
-    *capacity = (size_t)1 << (class + SMALLEST_SHIFT);
+    *capacity = (size_t)1 << (slot + SMALLEST_SHIFT);
     pthread_mutex_lock(&cache_lock);
-    struct block *block = cache_lists[class];
+    struct block *block = cache_lists[slot];
     if (block) {
-        cache_lists[class] = block->next;
+        cache_lists[slot] = block->next;
         cache_bytes -= *capacity;
     }
     pthread_mutex_unlock(&cache_lock);
@@ -74,19 +74,19 @@ void od_recycle_put(void *memory, size_t capacity)
 {
     if (!memory)
         return;
-    unsigned class = size_class(capacity);
-    if (class == CLASS_COUNT) {
+    unsigned slot = size_class(capacity);
+    if (slot == CLASS_COUNT) {
         od_free(memory);
         return;
     }
-    od_assert(capacity == (size_t)1 << (class + SMALLEST_SHIFT));
+    od_assert(capacity == (size_t)1 << (slot + SMALLEST_SHIFT));
     struct block *block = memory;
     pthread_mutex_lock(&cache_lock);
     bool kept = cache_bytes + capacity <= CACHE_BYTES_MAX;
     if (kept) {
-        block->next = cache_lists[class];
+        block->next = cache_lists[slot];
         ASAN_POISON_MEMORY_REGION((char *)memory + sizeof *block, capacity - sizeof *block);
-        cache_lists[class] = block;
+        cache_lists[slot] = block;
         cache_bytes += capacity;
     }
     pthread_mutex_unlock(&cache_lock);

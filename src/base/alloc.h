@@ -12,12 +12,12 @@
 
 OD_BEGIN_C
 
-void *od_alloc(size_t bytes);                         // uninitialised; bytes = 0 gives a unique pointer
-void *od_calloc(size_t count, size_t bytes);          // zeroed; overflow-checked
-void *od_realloc(void *pointer, size_t bytes);        // like realloc; the old block survives a failure
+void *od_alloc(size_t bytes);                           // uninitialised; bytes = 0 gives a unique pointer
+void *od_calloc(size_t count, size_t bytes);            // zeroed; overflow-checked
+void *od_realloc(void *pointer, size_t bytes);          // like realloc; the old block survives a failure
 void *od_aligned_alloc(size_t alignment, size_t bytes); // released with od_free
-void od_free(void *pointer);                          // NULL is fine
-char *od_strdup(const char *text);                    // NULL text gives NULL
+void od_free(void *pointer);                            // NULL is fine
+char *od_strdup(const char *text);                      // NULL text gives NULL
 char *od_strndup(const char *text, size_t bytes);
 
 // Fault injection (tests/support/fault.h drives it). The n-th call from now (0 = next) that passes

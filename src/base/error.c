@@ -25,8 +25,8 @@ static void cut_message(struct od_error *err, int wanted)
     memcpy(err->message + at, "...", 4);
 }
 
-static void __attribute__((format(printf, 3, 0))) fill(struct od_error *err, od_code code, const char *format,
-                                                       va_list arguments)
+static void __attribute__((format(printf, 3, 0)))
+fill(struct od_error *err, od_code code, const char *format, va_list arguments)
 {
     err->code = code;
     err->retryable = od_code_retryable(code);
@@ -55,8 +55,8 @@ od_code od_fail_os(struct od_error *err, od_code code, int os_errno, const char 
         va_end(arguments);
         char text[128];
         size_t used = strlen(err->message);
-        int wanted = snprintf(err->message + used, sizeof err->message - used, ": %s",
-                              strerror_r(os_errno, text, sizeof text));
+        int wanted =
+            snprintf(err->message + used, sizeof err->message - used, ": %s", strerror_r(os_errno, text, sizeof text));
         cut_message(err, (int)used + wanted);
     }
     return code;

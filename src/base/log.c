@@ -26,8 +26,8 @@ void od_log(enum od_log_level level, const char *area, const char *format, ...)
     struct tm utc;
     gmtime_r(&now.tv_sec, &utc);
     size_t used = strftime(line, sizeof line, "%Y-%m-%dT%H:%M:%S", &utc);
-    used += (size_t)snprintf(line + used, sizeof line - used, ".%03ldZ %s %s: ", now.tv_nsec / 1000000, names[level],
-                             area);
+    used +=
+        (size_t)snprintf(line + used, sizeof line - used, ".%03ldZ %s %s: ", now.tv_nsec / 1000000, names[level], area);
     va_list arguments;
     va_start(arguments, format);
     int wanted = vsnprintf(line + used, sizeof line - used - 1, format, arguments);

@@ -8,8 +8,8 @@
 
 OD_BEGIN_C
 
-uint64_t od_clock_us(void); // monotonic
-uint64_t od_clock_ms(void); // the same in milliseconds, rounded down
+uint64_t od_clock_us(void);      // monotonic
+uint64_t od_clock_ms(void);      // the same in milliseconds, rounded down
 uint64_t od_clock_wall_us(void); // since 1970, UTC
 
 OD_END_C

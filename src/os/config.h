@@ -38,9 +38,9 @@ struct od_config_field {
 };
 
 struct od_config_program {
-    const char *name;    // "openduck serve"
-    const char *section; // of the file: "server"; NULL: this program reads no file
-    const char *summary; // one or two sentences for the help text
+    const char *name;     // "openduck serve"
+    const char *section;  // of the file: "server"; NULL: this program reads no file
+    const char *summary;  // one or two sentences for the help text
     const char *operands; // "ENDPOINT"; for the usage line; NULL: none
     size_t operands_max;
     const struct od_config_field *fields;
@@ -48,7 +48,7 @@ struct od_config_program {
 };
 
 struct od_config {
-    bool help_wanted; // -h or --help: nothing else was read
+    bool help_wanted;            // -h or --help: nothing else was read
     const char *const *operands; // point into argv
     size_t operand_count;
     void *texts; // private

@@ -14,10 +14,9 @@ OD_BEGIN_C
 // Appends the whole file to out, whose limit is the ceiling (OD_LIMIT).
 OD_CHECKED od_code od_file_read(const char *path, struct od_buf *out, struct od_error *err);
 // Replaces the file in one step: after a crash at any moment it holds the old content or the new one. mode: 0600, ...
-OD_CHECKED od_code od_file_write(const char *path, const void *data, size_t bytes, unsigned mode,
-                                 struct od_error *err);
+OD_CHECKED od_code od_file_write(const char *path, const void *data, size_t bytes, unsigned mode, struct od_error *err);
 OD_CHECKED od_code od_file_size(const char *path, uint64_t *bytes, struct od_error *err);
-OD_CHECKED od_code od_file_remove(const char *path, struct od_error *err); // a missing file is fine
+OD_CHECKED od_code od_file_remove(const char *path, struct od_error *err);                 // a missing file is fine
 OD_CHECKED od_code od_file_rename(const char *from, const char *to, struct od_error *err); // durable
 bool od_file_exists(const char *path);
 

@@ -77,8 +77,7 @@ static void timer_main(void *opaque)
     pthread_mutex_lock(&service->lock);
     while (!service->stopping) {
         if (service->count == 0 || service->heap[0].at_ms > od_clock_ms()) {
-            od_cond_wait_until(&service->changed, &service->lock,
-                               service->count ? service->heap[0].at_ms : UINT64_MAX);
+            od_cond_wait_until(&service->changed, &service->lock, service->count ? service->heap[0].at_ms : UINT64_MAX);
             continue;
         }
         struct timer due = service->heap[0];

@@ -70,11 +70,10 @@ static inline void od_fault_expect(struct od_fault_loop *loop, od_code rc, const
         fail_msg("point %llu: %s instead of OD_NO_MEMORY or OD_IO", (unsigned long long)((loop->run - 1) / 2),
                  od_code_name(rc));
     if (err && (err->code != rc || err->message[0] == '\0'))
-        fail_msg("point %llu: %s returned with an error that is not filled",
-                 (unsigned long long)((loop->run - 1) / 2), od_code_name(rc));
+        fail_msg("point %llu: %s returned with an error that is not filled", (unsigned long long)((loop->run - 1) / 2),
+                 od_code_name(rc));
 }
 
-#define OD_FAULT_LOOP(name)                                                                                            \
-    for (struct od_fault_loop name = {0}; od_fault_loop_next(&name);)
+#define OD_FAULT_LOOP(name) for (struct od_fault_loop name = {0}; od_fault_loop_next(&name);)
 
 #endif

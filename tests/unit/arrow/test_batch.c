@@ -75,7 +75,8 @@ static void message_bodies_are_aligned(void **state)
 static void buffers_survive_every_fault(void **state)
 {
     (void)state;
-    OD_FAULT_LOOP(fault) {
+    OD_FAULT_LOOP(fault)
+    {
         struct od_error err = {0};
         struct od_message_buffer buffer = {0};
         od_code rc = od_message_buffer_get(10000, 64, &buffer, &err);
@@ -98,8 +99,14 @@ static void recycled_memory_comes_in_powers_of_two(void **state)
     (void)state;
     const struct {
         size_t asked, capacity;
-    } sizes[] = {{0, 4096}, {1, 4096}, {4096, 4096}, {4097, 8192}, {1 << 20, 1 << 20}, {(1 << 20) + 1, 2 << 20},
-                 {64 * OD_MIB, 64 * OD_MIB}, {64 * OD_MIB + 1, 64 * OD_MIB + 64}};
+    } sizes[] = {{0, 4096},
+                 {1, 4096},
+                 {4096, 4096},
+                 {4097, 8192},
+                 {1 << 20, 1 << 20},
+                 {(1 << 20) + 1, 2 << 20},
+                 {64 * OD_MIB, 64 * OD_MIB},
+                 {64 * OD_MIB + 1, 64 * OD_MIB + 64}};
     for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
         size_t capacity = 0;
         void *memory = od_recycle_get(sizes[i].asked, &capacity);

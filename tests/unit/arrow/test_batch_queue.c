@@ -301,7 +301,8 @@ static void wait_gives_up_after_its_time(void **state)
 static void every_allocation_may_fail(void **state)
 {
     (void)state;
-    OD_FAULT_LOOP(fault) {
+    OD_FAULT_LOOP(fault)
+    {
         struct od_error err = {0};
         struct od_batch_queue_options options = {.ordered = true, .sendable_bytes = 10, .ahead_bytes = 10};
         struct od_batch_queue *queue = NULL;
@@ -347,8 +348,8 @@ struct stage {
     struct od_batch_queue *queue;
     bool ordered;
     pthread_mutex_t lock;
-    uint64_t next_index;            // to claim
-    uint64_t claimed[PRODUCERS];    // the index each producer is at; UINT64_MAX: done
+    uint64_t next_index;         // to claim
+    uint64_t claimed[PRODUCERS]; // the index each producer is at; UINT64_MAX: done
     atomic_int wakers_left, wakers_called;
     uint64_t seen[INDICES * BATCHES_EACH];
     size_t seen_count;

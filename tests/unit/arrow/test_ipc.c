@@ -104,9 +104,8 @@ static void rows_come_back(void **state)
     size_t body = 0;
     assert_int_equal(fixture->batch->rows, 10);
     assert_int_equal(fixture->batch->segment_count, 1);
-    assert_int_equal(od_ipc_check(fixture->batch->segments[0].data, fixture->batch->bytes, OD_IPC_BATCH, &body, &rows,
-                                  NULL),
-                     OD_OK);
+    assert_int_equal(
+        od_ipc_check(fixture->batch->segments[0].data, fixture->batch->bytes, OD_IPC_BATCH, &body, &rows, NULL), OD_OK);
     assert_int_equal(rows, 10);
     assert_int_equal(body % 64, 0);
     assert_int_equal(od_ipc_decode_batch(fixture->decoder, fixture->batch, &array, NULL), OD_OK);
@@ -251,7 +250,14 @@ static void an_array_that_does_not_fit_its_schema_is_refused(void **state)
 
 // ---- forged messages. The header is the one of od_ipc_batch_header, so its parts lie where ipc_header.c says.
 
-enum { FLAT = 8, ROOT = FLAT, VERSION = FLAT + 32, HEADER_TYPE = FLAT + 34, HEADER = FLAT + 20, BODY_BYTES = FLAT + 24 };
+enum {
+    FLAT = 8,
+    ROOT = FLAT,
+    VERSION = FLAT + 32,
+    HEADER_TYPE = FLAT + 34,
+    HEADER = FLAT + 20,
+    BODY_BYTES = FLAT + 24
+};
 enum { ROWS = FLAT + 56, NODES_AT = FLAT + 68 };
 
 // Nodes: n, s, l, l's child. Buffers: n bitmap, n values, s bitmap, s offsets, s text, l bitmap, l offsets, child
@@ -269,7 +275,8 @@ static size_t buffer_at(int buffer, bool length)
 }
 
 // Changes `bytes` bytes of a copy of the good message, then decodes it.
-static od_code decode_forged(struct fixture *fixture, size_t place, const void *value, size_t bytes, struct od_error *err)
+static od_code decode_forged(struct fixture *fixture, size_t place, const void *value, size_t bytes,
+                             struct od_error *err)
 {
     struct od_message_buffer buffer;
     struct ArrowArray array;
@@ -408,7 +415,8 @@ static void too_much_is_refused(void **state)
 static void every_step_may_fail(void **state)
 {
     struct fixture *fixture = *state;
-    OD_FAULT_LOOP(fault) {
+    OD_FAULT_LOOP(fault)
+    {
         struct od_error err = {0};
         od_code rc = OD_OK;
         struct ArrowSchema schema = {.release = NULL};

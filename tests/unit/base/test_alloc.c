@@ -70,7 +70,8 @@ static void the_loop_meets_each_point_twice(void **state)
 {
     (void)state;
     int runs = 0, first_failed = 0, second_failed = 0;
-    OD_FAULT_LOOP(fault) {
+    OD_FAULT_LOOP(fault)
+    {
         runs++;
         void *first = od_alloc(1);
         void *second = od_alloc(1);
@@ -88,10 +89,8 @@ static void the_loop_meets_each_point_twice(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(memory_behaves_like_the_standard_library),
-        cmocka_unit_test(a_transient_fault_fails_one_call),
-        cmocka_unit_test(a_persistent_fault_fails_all_later_calls),
-        cmocka_unit_test(every_allocation_is_a_fault_point),
+        cmocka_unit_test(memory_behaves_like_the_standard_library), cmocka_unit_test(a_transient_fault_fails_one_call),
+        cmocka_unit_test(a_persistent_fault_fails_all_later_calls), cmocka_unit_test(every_allocation_is_a_fault_point),
         cmocka_unit_test(the_loop_meets_each_point_twice),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

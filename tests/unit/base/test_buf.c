@@ -61,7 +61,8 @@ static void text_can_be_taken(void **state)
 static void an_error_leaves_the_buffer_as_it_was(void **state)
 {
     (void)state;
-    OD_FAULT_LOOP(fault) {
+    OD_FAULT_LOOP(fault)
+    {
         struct od_error err = {0};
         struct od_buf buf;
         od_buf_init(&buf, 100000);

@@ -70,10 +70,16 @@ static void extra_information_is_kept_pair_by_pair(void **state)
     (void)state;
     struct od_error err = {0};
     (void)od_fail(&err, OD_SQL, "no such table");
-    od_error_set_class(&err, "Catalog", "name\0t\0position\0" "7\0", 18);
+    od_error_set_class(&err, "Catalog",
+                       "name\0t\0position\0"
+                       "7\0",
+                       18);
     assert_string_equal(err.error_class, "Catalog");
     assert_int_equal(err.extra_bytes, 18);
-    assert_memory_equal(err.extra, "name\0t\0position\0" "7\0", 18);
+    assert_memory_equal(err.extra,
+                        "name\0t\0position\0"
+                        "7\0",
+                        18);
 
     od_error_set_class(&err, "Catalog", "name\0t\0posi", 11); // the second pair has no end
     assert_int_equal(err.extra_bytes, 7);

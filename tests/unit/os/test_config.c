@@ -14,7 +14,8 @@ struct values {
 };
 
 static const struct od_config_field fields[] = {
-    {"listen", OD_CONFIG_TEXT, offsetof(struct values, listen), "127.0.0.1:7878", "HOST:PORT", "Where to listen.", 0, 0},
+    {"listen", OD_CONFIG_TEXT, offsetof(struct values, listen), "127.0.0.1:7878", "HOST:PORT", "Where to listen.", 0,
+     0},
     {"token", OD_CONFIG_TEXT, offsetof(struct values, token), NULL, "TEXT", "What clients must present.", 0, 0},
     {"threads", OD_CONFIG_INTEGER, offsetof(struct values, threads), "4", "N", "Threads.", 1, 64},
     {"memory-limit", OD_CONFIG_BYTES, offsetof(struct values, memory_limit), NULL, "BYTES", "Memory.", 0, 0},
@@ -80,7 +81,8 @@ static void flags_have_several_forms(void **state)
     assert_int_equal(config.operand_count, 1);
     assert_string_equal(config.operands[0], "dir");
     od_config_release(&config);
-    assert_int_equal(READ(&values, &config, NULL, "--external-access=yes", "--no-external-access", "--", "--dir"), OD_OK);
+    assert_int_equal(READ(&values, &config, NULL, "--external-access=yes", "--no-external-access", "--", "--dir"),
+                     OD_OK);
     assert_false(values.external_access); // the last one counts
     assert_string_equal(config.operands[0], "--dir");
     od_config_release(&config);
@@ -117,12 +119,12 @@ static void units_are_understood(void **state)
         const char *flag;
         uint64_t value;
         bool duration;
-    } cases[] = {{"--memory-limit=0", 0, false},          {"--memory-limit=7", 7, false},
-                 {"--memory-limit=7b", 7, false},         {"--memory-limit=3k", 3 << 10, false},
-                 {"--memory-limit=3KB", 3 << 10, false},  {"--memory-limit=5MiB", 5 << 20, false},
+    } cases[] = {{"--memory-limit=0", 0, false},           {"--memory-limit=7", 7, false},
+                 {"--memory-limit=7b", 7, false},          {"--memory-limit=3k", 3 << 10, false},
+                 {"--memory-limit=3KB", 3 << 10, false},   {"--memory-limit=5MiB", 5 << 20, false},
                  {"--memory-limit=1T", 1ull << 40, false}, {"--idle-timeout=5", 5, true},
-                 {"--idle-timeout=5s", 5000, true},       {"--idle-timeout=2m", 120000, true},
-                 {"--idle-timeout=1h", 3600000, true},    {"--idle-timeout=1d", 86400000, true}};
+                 {"--idle-timeout=5s", 5000, true},        {"--idle-timeout=2m", 120000, true},
+                 {"--idle-timeout=1h", 3600000, true},     {"--idle-timeout=1d", 86400000, true}};
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         struct values values;
         struct od_config config;
@@ -232,7 +234,8 @@ static void every_step_may_fail(void **state)
     (void)state;
     write_text("c.ini", "listen = file:1\n[server]\ntoken = t\n");
     setenv("OPENDUCK_TOKEN", "from the environment", 1);
-    OD_FAULT_LOOP(fault) {
+    OD_FAULT_LOOP(fault)
+    {
         struct values values;
         struct od_config config;
         struct od_error err = {0};

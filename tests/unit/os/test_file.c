@@ -194,7 +194,8 @@ static void a_lock_dies_with_its_process(void **state)
 static void every_operation_may_fail(void **state)
 {
     (void)state;
-    OD_FAULT_LOOP(fault) {
+    OD_FAULT_LOOP(fault)
+    {
         struct od_error err = {0};
         od_code rc = OD_OK;
         struct od_buf buf;
@@ -228,7 +229,8 @@ static void a_failed_write_leaves_the_old_content(void **state)
 {
     (void)state;
     write_text("a", "old");
-    OD_FAULT_LOOP(fault) {
+    OD_FAULT_LOOP(fault)
+    {
         struct od_error err = {0};
         od_code rc = od_file_write(in_scratch("a"), "new", 3, 0600, &err);
         od_fault_expect(&fault, rc, &err);

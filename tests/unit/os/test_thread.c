@@ -43,7 +43,8 @@ static void a_thread_runs_with_signals_blocked(void **state)
 static void starting_may_fail(void **state)
 {
     (void)state;
-    OD_FAULT_LOOP(fault) {
+    OD_FAULT_LOOP(fault)
+    {
         struct seen seen = {0};
         struct od_error err = {0};
         od_code rc = od_thread_start(&seen.thread, "t", look, &seen, &err);

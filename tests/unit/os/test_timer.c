@@ -80,7 +80,8 @@ static void callbacks_run_in_order_and_not_early(void **state)
     for (int i = 0; i < 100; i++) {
         int rank = (i * 37) % 100; // scheduled in disorder
         entries[rank] = (struct entry){&diary, rank, now + 20 + (uint64_t)rank / 4};
-        assert_int_equal(od_timer_schedule(diary.service, entries[rank].at_ms, note, &entries[rank], NULL, NULL), OD_OK);
+        assert_int_equal(od_timer_schedule(diary.service, entries[rank].at_ms, note, &entries[rank], NULL, NULL),
+                         OD_OK);
     }
     wait_for(100);
     for (int i = 1; i < 100; i++)
@@ -110,8 +111,8 @@ static void a_cancelled_timer_never_runs(void **state)
     uint64_t ids[50], at = od_clock_ms() + 3600 * 1000;
     for (int i = 0; i < 50; i++) {
         entries[i] = (struct entry){&diary, i, 0};
-        assert_int_equal(od_timer_schedule(diary.service, at + (uint64_t)(i * 31 % 50), note, &entries[i], &ids[i], NULL),
-                         OD_OK);
+        assert_int_equal(
+            od_timer_schedule(diary.service, at + (uint64_t)(i * 31 % 50), note, &entries[i], &ids[i], NULL), OD_OK);
         assert_int_not_equal(ids[i], 0);
     }
     for (int i = 0; i < 50; i += 2)
@@ -189,7 +190,8 @@ static void every_step_may_fail(void **state)
 {
     (void)state;
     static struct entry entries[40];
-    OD_FAULT_LOOP(fault) {
+    OD_FAULT_LOOP(fault)
+    {
         struct od_error err = {0};
         struct od_timer_service *service = NULL;
         od_code rc = od_timer_service_start(&service, &err);
