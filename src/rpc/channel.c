@@ -89,8 +89,8 @@ static od_code make_credentials(struct od_channel *channel, const struct od_chan
     if (!options->tls_certificate_pem != !options->tls_key_pem)
         return od_fail(err, OD_INVALID, "a client certificate and its private key are needed together");
     grpc_ssl_pem_key_cert_pair pair = {options->tls_key_pem, options->tls_certificate_pem};
-    channel->credentials = grpc_ssl_credentials_create(options->tls_ca_pem, options->tls_key_pem ? &pair : NULL, NULL,
-                                                       NULL);
+    channel->credentials =
+        grpc_ssl_credentials_create(options->tls_ca_pem, options->tls_key_pem ? &pair : NULL, NULL, NULL);
     return channel->credentials ? OD_OK : od_fail(err, OD_INVALID, "gRPC does not accept the TLS certificates");
 }
 
@@ -163,9 +163,8 @@ static struct od_core *core_new(struct od_channel *channel)
     enum { COUNT = sizeof settings / sizeof settings[0] };
     grpc_arg arguments[COUNT + 1];
     for (size_t i = 0; i < COUNT; i++)
-        arguments[i] = (grpc_arg){.type = GRPC_ARG_INTEGER,
-                                  .key = (char *)(uintptr_t)settings[i].key,
-                                  .value.integer = settings[i].value};
+        arguments[i] = (grpc_arg){
+            .type = GRPC_ARG_INTEGER, .key = (char *)(uintptr_t)settings[i].key, .value.integer = settings[i].value};
     arguments[COUNT] = (grpc_arg){.type = GRPC_ARG_STRING,
                                   .key = (char *)(uintptr_t)GRPC_SSL_TARGET_NAME_OVERRIDE_ARG,
                                   .value.string = channel->server_name};
@@ -249,8 +248,10 @@ void od_channel_traffic(const struct od_channel *channel, uint64_t *sent, uint64
 od_code od_channel_enter(struct od_channel *channel, struct od_error *err)
 {
     if (od_rpc_forked())
-        return od_fail(err, OD_UNSUPPORTED, "a connection to %s cannot be used after fork(); open one in the child "
-                                            "of a process that has none, or use \"spawn\"", channel->name);
+        return od_fail(err, OD_UNSUPPORTED,
+                       "a connection to %s cannot be used after fork(); open one in the child "
+                       "of a process that has none, or use \"spawn\"",
+                       channel->name);
     pthread_mutex_lock(&channel->lock);
     bool closed = channel->closed;
     if (!closed)

@@ -20,13 +20,13 @@ struct od_channel_options {
     const char *tls_ca_pem; // NULL: the system's roots
     const char *tls_certificate_pem; // client certificate, NULL: none
     const char *tls_key_pem;
-    const char *tls_server_name;     // overrides the name to verify; NULL: from the endpoint
+    const char *tls_server_name; // overrides the name to verify; NULL: from the endpoint
     uint64_t message_bytes_max;
 };
 
 OD_CHECKED od_code od_channel_open(const struct od_channel_options *options, struct od_channel **channel,
                                    struct od_error *err); // does not connect yet
-void od_channel_close(struct od_channel *channel); // cancels what is running, waits for it
+void od_channel_close(struct od_channel *channel);        // cancels what is running, waits for it
 // Bytes of messages both ways since open (for statistics).
 void od_channel_traffic(const struct od_channel *channel, uint64_t *sent, uint64_t *received, uint64_t *calls);
 

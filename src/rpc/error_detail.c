@@ -113,8 +113,8 @@ od_code od_error_pack(const struct od_error *error, struct od_buf *out, struct o
     for (size_t at = 0; at < extra_bytes;) {
         const char *name = error->extra + at;
         const char *name_end = memchr(name, '\0', extra_bytes - at);
-        const char *value_end = name_end ? memchr(name_end + 1, '\0', (size_t)(error->extra + extra_bytes - name_end - 1))
-                                         : NULL;
+        const char *value_end =
+            name_end ? memchr(name_end + 1, '\0', (size_t)(error->extra + extra_bytes - name_end - 1)) : NULL;
         if (!value_end)
             break;
         OD_TRY(put_extra(out, name, name_end + 1, err));

@@ -185,8 +185,8 @@ static od_code part_parse(const struct part_fields *fields, const uint8_t *data,
     if (!sound || reader.broken)
         return od_fail(err, OD_INVALID, "%zu bytes are not a valid %s message", bytes, fields->message);
     if (!member)
-        return od_fail(err, OD_INVALID, "a %s message of %zu bytes has no content this version knows",
-                       fields->message, bytes);
+        return od_fail(err, OD_INVALID, "a %s message of %zu bytes has no content this version knows", fields->message,
+                       bytes);
     return OD_OK;
 }
 
@@ -221,8 +221,8 @@ static size_t batch_layout(uint32_t batch_field, const uint8_t *head, size_t hea
         // An encapsulated Arrow message: continuation marker, metadata length, metadata, body.
         if (left < 8 || memcmp(reader.at, "\xff\xff\xff\xff", 4) != 0)
             return 0;
-        size_t metadata_bytes = (size_t)reader.at[4] | (size_t)reader.at[5] << 8 | (size_t)reader.at[6] << 16 |
-                                (size_t)reader.at[7] << 24;
+        size_t metadata_bytes =
+            (size_t)reader.at[4] | (size_t)reader.at[5] << 8 | (size_t)reader.at[6] << 16 | (size_t)reader.at[7] << 24;
         size_t body = (size_t)(reader.at - head) + 8 + metadata_bytes;
         return body < message_bytes ? body : 0;
     }

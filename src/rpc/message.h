@@ -33,8 +33,8 @@ OD_CHECKED od_code od_batch_message(uint32_t field, uint64_t number, const struc
 enum od_stream_kind { OD_STREAM_BATCH, OD_STREAM_END, OD_STREAM_OPEN };
 struct od_stream_part {
     enum od_stream_kind kind;
-    uint64_t number; // BATCH
-    uint64_t rows;   // BATCH: claimed rows; END: total rows
+    uint64_t number;  // BATCH
+    uint64_t rows;    // BATCH: claimed rows; END: total rows
     uint64_t batches; // END
     const uint8_t *ipc;
     size_t ipc_bytes;

@@ -132,9 +132,8 @@ static grpc_server *core_new(uint64_t message_bytes_max)
     };
     grpc_arg arguments[sizeof settings / sizeof settings[0]];
     for (size_t i = 0; i < sizeof settings / sizeof settings[0]; i++)
-        arguments[i] = (grpc_arg){.type = GRPC_ARG_INTEGER,
-                                  .key = (char *)(uintptr_t)settings[i].key,
-                                  .value.integer = settings[i].value};
+        arguments[i] = (grpc_arg){
+            .type = GRPC_ARG_INTEGER, .key = (char *)(uintptr_t)settings[i].key, .value.integer = settings[i].value};
     grpc_channel_args all = {sizeof settings / sizeof settings[0], arguments};
     return grpc_server_create(&all, NULL);
 }
@@ -170,8 +169,8 @@ static od_code bind_address(struct od_rpc_server *server, const struct od_rpc_se
     bool is_unix = strncmp(listen, "unix:", 5) == 0;
     const char *colon = strrchr(listen, ':');
     if (!colon || (!is_unix && (!colon[1] || strspn(colon + 1, "0123456789") != strlen(colon + 1))))
-        return od_fail(err, OD_INVALID,
-                       "cannot listen on \"%s\": write HOST:PORT, [IPV6]:PORT or unix:/path/to/socket", listen);
+        return od_fail(err, OD_INVALID, "cannot listen on \"%s\": write HOST:PORT, [IPV6]:PORT or unix:/path/to/socket",
+                       listen);
     if (is_unix && unix_socket_alive(listen))
         return od_fail(err, OD_LOCKED, "cannot listen on %s: another server answers there", listen);
     grpc_server_credentials *credentials;

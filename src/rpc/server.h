@@ -45,13 +45,13 @@ struct od_method {
 };
 
 struct od_rpc_server_options {
-    const char *listen;          // "127.0.0.1:7878", "[::1]:0", "unix:/path"
-    const char *token;           // NULL: no authentication
+    const char *listen;              // "127.0.0.1:7878", "[::1]:0", "unix:/path"
+    const char *token;               // NULL: no authentication
     const char *tls_certificate_pem; // NULL: plain text
     const char *tls_key_pem;
-    const char *tls_client_ca_pem;   // not NULL: clients must present a certificate
+    const char *tls_client_ca_pem; // not NULL: clients must present a certificate
     uint64_t message_bytes_max;
-    unsigned threads;            // completion-queue threads; 0: 2
+    unsigned threads;                // completion-queue threads; 0: 2
     const struct od_method *methods; // borrowed until od_rpc_server_free
     size_t method_count;
     // The standard health service is served by rpc itself from this flag (od_rpc_server_set_serving).
@@ -78,8 +78,8 @@ const char *od_call_peer(const struct od_call *call);
 const char *od_call_identity(const struct od_call *call);
 // Value of a request header (lower-case name) or NULL.
 const char *od_call_header(const struct od_call *call, const char *name);
-// Checks a token that came inside a message (first-generation clients); NULL and "" when it had none. True also when the
-// call's header proved it already or the server has no token. Public methods that need one use this; a right token
+// Checks a token that came inside a message (first-generation clients); NULL and "" when it had none. True also when
+// the call's header proved it already or the server has no token. Public methods that need one use this; a right token
 // becomes the call's identity.
 bool od_call_token_ok(struct od_call *call, const char *token);
 

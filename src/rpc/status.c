@@ -97,9 +97,9 @@ static od_code plain_code(const struct od_final *final, const char *endpoint, ch
         return timeout_ms ? od_fail(err, OD_TIMEOUT, "%s has not answered within %llu ms", endpoint,
                                     (unsigned long long)timeout_ms)
                           : od_fail(err, OD_TIMEOUT, "%s has not answered in time", endpoint);
-    od_code code = od_code_from_grpc((int)final->status);
+    od_code code = od_code_from_grpc((int) final->status);
     return text[0] ? od_fail(err, code, "%s", text)
-                   : od_fail(err, code, "%s answered with gRPC status %d and no text", endpoint, (int)final->status);
+                   : od_fail(err, code, "%s answered with gRPC status %d and no text", endpoint, (int) final->status);
 }
 
 od_code od_final_code(const struct od_final *final, const char *endpoint, bool cancelled, uint64_t timeout_ms,
@@ -113,7 +113,8 @@ od_code od_final_code(const struct od_final *final, const char *endpoint, bool c
     const grpc_slice *detail = find_detail(final);
     if (detail) {
         struct od_error unpacked;
-        od_error_unpack(GRPC_SLICE_START_PTR(*detail), GRPC_SLICE_LENGTH(*detail), (int)final->status, text, &unpacked);
+        od_error_unpack(GRPC_SLICE_START_PTR(*detail), GRPC_SLICE_LENGTH(*detail), (int) final->status, text,
+                        &unpacked);
         if (err)
             *err = unpacked;
         return unpacked.code;

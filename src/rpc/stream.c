@@ -44,8 +44,7 @@ static od_code start(struct od_stream *stream, enum operation operation, const g
                      struct od_error *err)
 {
     atomic_fetch_or(&stream->pending, 1u << operation);
-    grpc_call_error refused =
-        grpc_call_start_batch(stream->attempt.call, ops, count, &stream->tags[operation], NULL);
+    grpc_call_error refused = grpc_call_start_batch(stream->attempt.call, ops, count, &stream->tags[operation], NULL);
     if (refused == GRPC_CALL_OK)
         return OD_OK;
     atomic_fetch_and(&stream->pending, ~(1u << operation));
@@ -229,8 +228,7 @@ od_code od_stream_receive(struct od_stream *stream, uint64_t timeout_ms, od_layo
         return rc;
     grpc_byte_buffer *buffer = NULL;
     if (!stream->ended && !take(stream, OP_RECEIVE, od_rpc_deadline(timeout_ms), &ok)) {
-        rc = od_fail(err, OD_TIMEOUT, "%s has sent nothing for %llu ms", channel->name,
-                     (unsigned long long)timeout_ms);
+        rc = od_fail(err, OD_TIMEOUT, "%s has sent nothing for %llu ms", channel->name, (unsigned long long)timeout_ms);
         goto out;
     }
     buffer = stream->received;

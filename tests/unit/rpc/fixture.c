@@ -1,3 +1,5 @@
+// fixture.c - the test server of fixture.h: eight methods and the counters they keep.
+
 #include "unit/rpc/fixture.h"
 
 #include "base/alloc.h"
@@ -162,7 +164,10 @@ static void fail_message(struct od_call *call, const uint8_t *data, size_t bytes
 {
     struct od_error err = {0};
     (void)od_fail(&err, OD_CATALOG_STALE, "%.*s", (int)bytes, (const char *)data);
-    od_error_set_class(&err, "Catalog", "name\0orders\0position\0""12\0", 24);
+    od_error_set_class(&err, "Catalog",
+                       "name\0orders\0position\0"
+                       "12\0",
+                       24);
     od_call_fail(call, &err);
     od_call_fail(call, &err); // the first one counts
     od_call_finish(call);
@@ -198,7 +203,8 @@ void fixture_start(struct fixture *f, const struct od_rpc_server_options *option
     for (size_t i = 0; i < METHODS; i++)
         methods[i] = base;
     methods[0].name = "/test.Service/Echo", methods[0].message = echo_message, methods[0].layout = layout_one;
-    methods[1].name = "/test.Service/Both", methods[1].message = both_message, methods[1].half_closed = half_closed_finish;
+    methods[1].name = "/test.Service/Both", methods[1].message = both_message,
+    methods[1].half_closed = half_closed_finish;
     methods[2].name = "/test.Service/Up", methods[2].message = up_message, methods[2].half_closed = on_half_closed;
     methods[3].name = "/test.Service/Hold", methods[3].message = hold_message;
     methods[4].name = "/test.Service/Down", methods[4].message = down_message, methods[4].sendable = down_more;

@@ -108,7 +108,10 @@ static void test_typed_errors(void **state)
     assert_string_equal(err.message, "100 % sure: größer");
     assert_string_equal(err.error_class, "Catalog");
     assert_int_equal(err.extra_bytes, 24);
-    assert_memory_equal(err.extra, "name\0orders\0position\0""12\0", 24);
+    assert_memory_equal(err.extra,
+                        "name\0orders\0position\0"
+                        "12\0",
+                        24);
     // The longest text there is still arrives, cut.
     char text[OD_ERROR_MESSAGE_BYTES + 1000];
     for (size_t i = 0; i + 1 < sizeof text; i += 2)
@@ -191,7 +194,8 @@ static void test_unreachable(void **state)
     struct od_channel_options nowhere = {.endpoint = "no-such-host.invalid:1"};
     assert_int_equal(od_channel_open(&nowhere, &channel, &err), OD_OK);
     assert_int_equal(call_text(channel, "/test.Service/Echo", "x", &reply, &err), OD_UNAVAILABLE);
-    assert_int_equal(strncmp(err.message, "cannot reach no-such-host.invalid:1: the host name cannot be resolved: ", 71), 0);
+    assert_int_equal(
+        strncmp(err.message, "cannot reach no-such-host.invalid:1: the host name cannot be resolved: ", 71), 0);
     od_channel_close(channel);
     const char *malformed[] = {"", "host", "host:", "host:12x", ":7", "http://host"};
     for (size_t i = 0; i < sizeof malformed / sizeof malformed[0]; i++) {
@@ -279,7 +283,8 @@ static void test_deadline(void **state)
     struct od_received reply;
     fixture_start(&f, NULL, NULL);
     struct od_segment segment = {(const uint8_t *)"x", 1};
-    assert_int_equal(od_channel_call(f.channel, "/test.Service/Hold", &segment, 1, 150, 0, NULL, &reply, &err), OD_TIMEOUT);
+    assert_int_equal(od_channel_call(f.channel, "/test.Service/Hold", &segment, 1, 150, 0, NULL, &reply, &err),
+                     OD_TIMEOUT);
     assert_non_null(strstr(err.message, "within 150 ms"));
     fixture_await(&f, &f.closed, 1);
     assert_int_equal(f.cancelled, 1);
@@ -440,12 +445,18 @@ static void test_many_threads(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_echo),         cmocka_unit_test(test_large_messages),
-        cmocka_unit_test(test_oversized_messages), cmocka_unit_test(test_typed_errors),
-        cmocka_unit_test(test_token),        cmocka_unit_test(test_unreachable),
-        cmocka_unit_test(test_strangers),    cmocka_unit_test(test_deadline),
-        cmocka_unit_test(test_cancel),       cmocka_unit_test(test_close_while_calling),
-        cmocka_unit_test(test_server_stops_while_calling), cmocka_unit_test(test_drain),
+        cmocka_unit_test(test_echo),
+        cmocka_unit_test(test_large_messages),
+        cmocka_unit_test(test_oversized_messages),
+        cmocka_unit_test(test_typed_errors),
+        cmocka_unit_test(test_token),
+        cmocka_unit_test(test_unreachable),
+        cmocka_unit_test(test_strangers),
+        cmocka_unit_test(test_deadline),
+        cmocka_unit_test(test_cancel),
+        cmocka_unit_test(test_close_while_calling),
+        cmocka_unit_test(test_server_stops_while_calling),
+        cmocka_unit_test(test_drain),
         cmocka_unit_test(test_many_threads),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -86,7 +86,7 @@ static void test_batch_in_execute_reply(void **state)
 {
     (void)state;
     Openduck__V1__ExecuteReply reply = OPENDUCK__V1__EXECUTE_REPLY__INIT;
-    reply.execution_id = (char *)(uintptr_t)"e1";
+    reply.execution_id = (char *)(uintptr_t) "e1";
     struct od_segment parts[3];
     assert_int_equal(od_message_pack(&reply.base, &parts[0], NULL), OD_OK);
     const struct od_segment segment = {(const uint8_t *)"arrow", 5};
@@ -119,7 +119,12 @@ static void test_protobuf_rules(void **state)
     (void)state;
     struct od_stream_part part;
     // Unknown fields of every kind, around and inside.
-    assert_int_equal(REPLY("\x18\x05\x25" "abcd" "\x29" "abcdefgh" "\x0a\x09\x08\x07\x22\x01z\x1a\x02xy\x32\x00"), OD_OK);
+    assert_int_equal(REPLY("\x18\x05\x25"
+                           "abcd"
+                           "\x29"
+                           "abcdefgh"
+                           "\x0a\x09\x08\x07\x22\x01z\x1a\x02xy\x32\x00"),
+                     OD_OK);
     assert_int_equal(part.kind, OD_STREAM_BATCH);
     assert_int_equal(part.number, 7);
     assert_int_equal(part.ipc_bytes, 2);
@@ -153,7 +158,8 @@ static void test_protobuf_rules(void **state)
     assert_int_equal(REPLY("\x0a\x03\x1a\x05x"), OD_INVALID);
     assert_int_equal(REPLY("\x0a\x02\x08"), OD_INVALID);
 
-    const char upload[] = "\x0a\x03" "abc";
+    const char upload[] = "\x0a\x03"
+                          "abc";
     assert_int_equal(od_upload_request_parse((const uint8_t *)upload, 5, &part, NULL), OD_OK);
     assert_int_equal(part.kind, OD_STREAM_OPEN);
     assert_int_equal(part.open_bytes, 3);
@@ -174,7 +180,8 @@ static void test_layout(void **state)
     const struct od_segment segment = {ipc, sizeof ipc};
     struct od_batch *batch = make_batch(&segment, 1, 1000);
     for (uint32_t field = 1; field <= 2; field++) {
-        size_t (*layout)(const uint8_t *, size_t, size_t) = field == 1 ? od_stream_reply_layout : od_upload_request_layout;
+        size_t (*layout)(const uint8_t *, size_t, size_t) =
+            field == 1 ? od_stream_reply_layout : od_upload_request_layout;
         struct od_segment out[2];
         size_t count, bytes;
         assert_int_equal(od_batch_message(field, 12345, batch, out, &count, NULL), OD_OK);
@@ -198,8 +205,11 @@ static void test_unpack_limits(void **state)
     (void)state;
     struct od_error err = {0};
     ProtobufCMessage *message;
-    assert_int_equal(od_message_unpack(&openduck__v1__execute_request__descriptor, (const uint8_t *)"\x0a\x05" "ab", 4,
-                                       &message, &err), OD_INVALID);
+    assert_int_equal(od_message_unpack(&openduck__v1__execute_request__descriptor,
+                                       (const uint8_t *)"\x0a\x05"
+                                                        "ab",
+                                       4, &message, &err),
+                     OD_INVALID);
     assert_non_null(strstr(err.message, "openduck.v1.ExecuteRequest"));
     assert_int_equal(od_message_unpack(&openduck__v1__execute_request__descriptor, NULL, 0, &message, &err), OD_OK);
     protobuf_c_message_free_unpacked(message, NULL);
@@ -208,11 +218,12 @@ static void test_unpack_limits(void **state)
     uint8_t *data = malloc(bytes);
     for (size_t i = 0; i < bytes; i += 2)
         memcpy(data + i, "\x1a\x00", 2);
-    assert_int_equal(od_message_unpack(&openduck__v1__execute_reply__descriptor, data, bytes, &message, &err), OD_INVALID);
+    assert_int_equal(od_message_unpack(&openduck__v1__execute_reply__descriptor, data, bytes, &message, &err),
+                     OD_INVALID);
     free(data);
     // Small honest messages are far from the limit.
     Openduck__V1__Setting one = OPENDUCK__V1__SETTING__INIT, *settings[5000];
-    one.name = (char *)(uintptr_t)"n";
+    one.name = (char *)(uintptr_t) "n";
     for (size_t i = 0; i < 5000; i++)
         settings[i] = &one;
     Openduck__V1__ExecuteRequest request = OPENDUCK__V1__EXECUTE_REQUEST__INIT;
@@ -220,8 +231,9 @@ static void test_unpack_limits(void **state)
     request.settings = settings;
     struct od_segment packed;
     assert_int_equal(od_message_pack(&request.base, &packed, &err), OD_OK);
-    assert_int_equal(od_message_unpack(&openduck__v1__execute_request__descriptor, packed.data, packed.bytes, &message,
-                                       &err), OD_OK);
+    assert_int_equal(
+        od_message_unpack(&openduck__v1__execute_request__descriptor, packed.data, packed.bytes, &message, &err),
+        OD_OK);
     protobuf_c_message_free_unpacked(message, NULL);
     od_free((void *)(uintptr_t)packed.data);
 }
@@ -262,12 +274,19 @@ static void test_error_round_trip(void **state)
         check_round_trip(&error, error.message);
     }
     (void)od_fail(&error, OD_SQL, "Ünïcödé \xe2\x82\xac \xf0\x9f\xa6\x86 100%%\nsecond line");
-    od_error_set_class(&error, "Binder", "position\0""7\0candidates\0a, b\0empty\0", 34);
+    od_error_set_class(&error, "Binder",
+                       "position\0"
+                       "7\0candidates\0a, b\0empty\0",
+                       34);
     assert_int_equal(error.extra_bytes, 34);
     check_round_trip(&error, error.message);
     // Bytes that are no text become question marks.
     (void)od_fail(&error, OD_SQL, "a\xff\xc3(\xe2\x82z\xed\xa0\x80|");
-    check_round_trip(&error, "a?" "?(" "?" "?z??" "?|");
+    check_round_trip(&error, "a?"
+                             "?("
+                             "?"
+                             "?z??"
+                             "?|");
 }
 
 static void test_error_limits(void **state)
@@ -332,7 +351,10 @@ static void test_foreign_errors(void **state)
     od_error_unpack((const uint8_t *)"\x0a\x08INTERNAL", 10, 3, NULL, &read);
     assert_int_equal(read.code, OD_INTERNAL);
     // Broken extra information is left out.
-    od_error_unpack((const uint8_t *)"\x0a\x03SQL\x2a\x04\x0a\x02" "ab\x2a\x03\x0a\x09z\x2a\x05\x0a\x03" "a\0b", 22, 2, "x", &read);
+    od_error_unpack((const uint8_t *)"\x0a\x03SQL\x2a\x04\x0a\x02"
+                                     "ab\x2a\x03\x0a\x09z\x2a\x05\x0a\x03"
+                                     "a\0b",
+                    22, 2, "x", &read);
     assert_int_equal(read.code, OD_SQL);
     assert_int_equal(read.extra_bytes, 4);
     assert_memory_equal(read.extra, "ab\0\0", 4);
@@ -363,8 +385,8 @@ static void test_faults(void **state)
     struct od_batch *batch = make_batch(&segment, 1, 3);
     Openduck__V1__Setting setting = OPENDUCK__V1__SETTING__INIT, *settings[2] = {&setting, &setting};
     Openduck__V1__ExecuteRequest request = OPENDUCK__V1__EXECUTE_REQUEST__INIT;
-    setting.name = (char *)(uintptr_t)"TimeZone";
-    request.sql = (char *)(uintptr_t)"SELECT 1";
+    setting.name = (char *)(uintptr_t) "TimeZone";
+    request.sql = (char *)(uintptr_t) "SELECT 1";
     request.settings = settings;
     request.n_settings = 2;
     struct od_error failure = {0};
@@ -378,7 +400,8 @@ static void test_faults(void **state)
         od_fault_expect(&fault, rc, &err);
         if (rc == OD_OK) {
             ProtobufCMessage *message;
-            rc = od_message_unpack(&openduck__v1__execute_request__descriptor, packed.data, packed.bytes, &message, &err);
+            rc = od_message_unpack(&openduck__v1__execute_request__descriptor, packed.data, packed.bytes, &message,
+                                   &err);
             od_fault_expect(&fault, rc, &err);
             if (rc == OD_OK)
                 protobuf_c_message_free_unpacked(message, NULL);
@@ -402,11 +425,11 @@ static void test_faults(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_batch_message),   cmocka_unit_test(test_batch_in_execute_reply),
-        cmocka_unit_test(test_protobuf_rules),  cmocka_unit_test(test_layout),
-        cmocka_unit_test(test_unpack_limits),   cmocka_unit_test(test_error_round_trip),
-        cmocka_unit_test(test_error_limits),    cmocka_unit_test(test_foreign_errors),
-        cmocka_unit_test(test_text_clean),      cmocka_unit_test(test_faults),
+        cmocka_unit_test(test_batch_message),  cmocka_unit_test(test_batch_in_execute_reply),
+        cmocka_unit_test(test_protobuf_rules), cmocka_unit_test(test_layout),
+        cmocka_unit_test(test_unpack_limits),  cmocka_unit_test(test_error_round_trip),
+        cmocka_unit_test(test_error_limits),   cmocka_unit_test(test_foreign_errors),
+        cmocka_unit_test(test_text_clean),     cmocka_unit_test(test_faults),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

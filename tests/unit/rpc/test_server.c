@@ -102,7 +102,8 @@ static int health_answer(struct od_received *reply)
 {
     ProtobufCMessage *message;
     assert_int_equal(od_message_unpack(&grpc__health__v1__health_check_response__descriptor, reply->data, reply->bytes,
-                                       &message, NULL), OD_OK);
+                                       &message, NULL),
+                     OD_OK);
     int status = (int)((health_response *)message)->status;
     protobuf_c_message_free_unpacked(message, NULL);
     od_received_release(reply);
@@ -138,8 +139,9 @@ static void test_health_check(void **state)
     assert_int_equal(status, NOT_SERVING);
     struct od_received reply;
     struct od_segment garbage = {(const uint8_t *)"\x0a\xff", 2};
-    assert_int_equal(od_channel_call(f.channel, "/grpc.health.v1.Health/Check", &garbage, 1, 5000, 0, NULL, &reply,
-                                     NULL), OD_INVALID);
+    assert_int_equal(
+        od_channel_call(f.channel, "/grpc.health.v1.Health/Check", &garbage, 1, 5000, 0, NULL, &reply, NULL),
+        OD_INVALID);
     fixture_stop(&f);
 }
 
@@ -212,7 +214,8 @@ static void test_garbage_at_the_port(void **state)
     struct od_error err = {0};
     struct od_received reply;
     fixture_start(&f, NULL, NULL);
-    struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK),
+    struct sockaddr_in address = {.sin_family = AF_INET,
+                                  .sin_addr.s_addr = htonl(INADDR_LOOPBACK),
                                   .sin_port = htons((uint16_t)od_rpc_server_port(f.server))};
     static const char *const openings[] = {"GET / HTTP/1.1\r\n\r\n", "", "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"};
     for (unsigned i = 0; i < 60; i++) {
@@ -299,19 +302,21 @@ static void test_tls(void **state)
     fixture_start(&f, &options, NULL);
     assert_int_equal(call_tls(&f, (struct od_channel_options){.tls_ca_pem = ca}, "https://", &err), OD_OK);
     // A CA that did not sign it; the system's roots; a name that is not in it; no TLS at all.
-    assert_int_equal(call_tls(&f, (struct od_channel_options){.tls_ca_pem = client_certificate}, "", &err), OD_UNAVAILABLE);
-    assert_int_equal(call_tls(&f, (struct od_channel_options){0}, "grpcs://", &err), OD_UNAVAILABLE);
-    assert_int_equal(call_tls(&f, (struct od_channel_options){.tls_ca_pem = ca, .tls_server_name = "elsewhere"}, "", &err),
+    assert_int_equal(call_tls(&f, (struct od_channel_options){.tls_ca_pem = client_certificate}, "", &err),
                      OD_UNAVAILABLE);
-    assert_int_equal(call_tls(&f, (struct od_channel_options){.tls_ca_pem = ca, .tls_server_name = "localhost"}, "", &err),
-                     OD_OK);
+    assert_int_equal(call_tls(&f, (struct od_channel_options){0}, "grpcs://", &err), OD_UNAVAILABLE);
+    assert_int_equal(
+        call_tls(&f, (struct od_channel_options){.tls_ca_pem = ca, .tls_server_name = "elsewhere"}, "", &err),
+        OD_UNAVAILABLE);
+    assert_int_equal(
+        call_tls(&f, (struct od_channel_options){.tls_ca_pem = ca, .tls_server_name = "localhost"}, "", &err), OD_OK);
     assert_int_equal(call_tls(&f, (struct od_channel_options){0}, "", &err), OD_UNAVAILABLE);
     fixture_stop(&f);
 
     options.tls_client_ca_pem = ca;
     fixture_start(&f, &options, NULL);
-    struct od_channel_options mutual = {.tls_ca_pem = ca, .tls_certificate_pem = client_certificate,
-                                        .tls_key_pem = client_key};
+    struct od_channel_options mutual = {
+        .tls_ca_pem = ca, .tls_certificate_pem = client_certificate, .tls_key_pem = client_key};
     if (call_tls(&f, mutual, "https://", &err) != OD_OK)
         fail_msg("%s", err.message);
     assert_string_equal(f.identity, "certificate:client");
@@ -321,7 +326,8 @@ static void test_tls(void **state)
     fixture_stop(&f);
 
     struct od_rpc_server *server;
-    struct od_rpc_server_options broken = {.listen = "127.0.0.1:0", .tls_certificate_pem = "no pem", .tls_key_pem = "no pem"};
+    struct od_rpc_server_options broken = {
+        .listen = "127.0.0.1:0", .tls_certificate_pem = "no pem", .tls_key_pem = "no pem"};
     assert_int_equal(od_rpc_server_start(&broken, &server, &err), OD_INVALID);
     broken.tls_key_pem = NULL;
     assert_int_equal(od_rpc_server_start(&broken, &server, &err), OD_INVALID);
@@ -352,7 +358,8 @@ static int child_of_fork(struct fixture *f, struct od_stream *stream)
     struct od_channel *channel;
     bool end;
     struct od_channel_options options = {.endpoint = f->endpoint};
-    if (call_text(f->channel, "/test.Service/Echo", "x", &reply, &err) != OD_UNSUPPORTED || !strstr(err.message, "fork"))
+    if (call_text(f->channel, "/test.Service/Echo", "x", &reply, &err) != OD_UNSUPPORTED ||
+        !strstr(err.message, "fork"))
         return 1;
     if (od_channel_open(&options, &channel, &err) != OD_UNSUPPORTED || !strstr(err.message, "spawn"))
         return 2;
