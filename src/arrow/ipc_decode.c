@@ -177,15 +177,15 @@ static od_code take_offsets(struct walk *walk, const struct od_ipc_field *field,
                             uint64_t *end)
 {
     struct view offsets = next_buffer(walk);
-    uint64_t width = wide ? 8 : 4, needed = array->length ? ((uint64_t)array->length + 1) * width : 0;
+    uint64_t needed = ((uint64_t)array->length + 1) * (wide ? 8 : 4);
     *end = 0;
-    if (offsets.bytes < needed)
-        return fail_short(walk, field, "offsets", needed, offsets.bytes);
-    if (array->length == 0)
-        offsets = (struct view){0}; // whatever is there is not needed, and may be cut short
-    keep_buffer(walk, array, offsets);
-    if (array->length == 0)
+    if (array->length == 0) { // whatever is there is not needed, and may be cut short
+        keep_buffer(walk, array, (struct view){0});
         return OD_OK;
+    }
+    if (!offsets.data || offsets.bytes < needed)
+        return fail_short(walk, field, "offsets", needed, offsets.bytes);
+    keep_buffer(walk, array, offsets);
     const void *values = offsets.data; // aligned: the body is, and the buffer's offset is a multiple of 8
     bool good = wide ? never_falls_int64_t(values, array->length) : never_falls_int32_t(values, array->length);
     if (!good)

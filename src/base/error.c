@@ -35,7 +35,7 @@ fill(struct od_error *err, od_code code, const char *format, va_list arguments)
     cut_message(err, vsnprintf(err->message, sizeof err->message, format, arguments));
 }
 
-od_code od_fail(struct od_error *err, od_code code, const char *format, ...)
+od_code(od_fail)(struct od_error *err, od_code code, const char *format, ...)
 {
     if (err) {
         va_list arguments;
@@ -46,7 +46,7 @@ od_code od_fail(struct od_error *err, od_code code, const char *format, ...)
     return code;
 }
 
-od_code od_fail_os(struct od_error *err, od_code code, int os_errno, const char *format, ...)
+od_code(od_fail_os)(struct od_error *err, od_code code, int os_errno, const char *format, ...)
 {
     if (err) {
         va_list arguments;

@@ -27,6 +27,11 @@ od_code od_wrap(struct od_error *err, od_code code, const char *format, ...) __a
 // extra is a sequence of "name\0value\0" pairs of extra_bytes bytes; what does not fit is dropped pair by pair.
 void od_error_set_class(struct od_error *err, const char *error_class, const char *extra, size_t extra_bytes);
 
+#ifdef __clang_analyzer__ // tells the analyzer what the function returns, so that it follows only real paths
+#define od_fail(err, code, ...) ((void)(od_fail)(err, code, __VA_ARGS__), (od_code)(code))
+#define od_fail_os(err, code, ...) ((void)(od_fail_os)(err, code, __VA_ARGS__), (od_code)(code))
+#endif
+
 // Name of a code as it crosses the wire ("CATALOG_STALE"); never NULL.
 const char *od_code_name(od_code code);
 // Inverse of od_code_name; OD_INTERNAL for an unknown name.

@@ -13,7 +13,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#define FILE_BYTES_MAX (1024u * 1024u)
+#define FILE_BYTES_MAX ((size_t)1024 * 1024)
 #define FILE_LINE_MAX 190u // inih cuts longer lines without a word
 #define NAME_BYTES 64u
 

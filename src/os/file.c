@@ -14,7 +14,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define READ_BYTES (64u * 1024u)
+#define READ_BYTES ((size_t)64 * 1024)
 
 od_code od_os_fail(struct od_error *err, int os_errno, const char *what, const char *path)
 {
@@ -35,7 +35,8 @@ char *od_path_join(const char *directory, const char *name)
     memcpy(path, directory, directory_bytes);
     if (slash)
         path[directory_bytes] = '/';
-    memcpy(path + directory_bytes + slash, name, name_bytes + 1);
+    memcpy(path + directory_bytes + slash, name, name_bytes);
+    path[directory_bytes + slash + name_bytes] = '\0';
     return path;
 }
 

@@ -74,6 +74,6 @@ static inline void od_fault_expect(struct od_fault_loop *loop, od_code rc, const
                  od_code_name(rc));
 }
 
-#define OD_FAULT_LOOP(name) for (struct od_fault_loop name = {0}; od_fault_loop_next(&name);)
+#define OD_FAULT_LOOP(name) for (struct od_fault_loop name = {0}; od_fault_loop_next(&(name));)
 
 #endif

@@ -266,12 +266,12 @@ enum { NODE_COUNT = 4, BUFFER_COUNT = 9 };
 
 static size_t node_at(int node, bool null_count)
 {
-    return (size_t)(FLAT + 72 + 16 * node + (null_count ? 8 : 0));
+    return FLAT + 72 + 16 * (size_t)node + (null_count ? 8 : 0);
 }
 
 static size_t buffer_at(int buffer, bool length)
 {
-    return (size_t)(FLAT + 72 + 16 * NODE_COUNT + 8 + 16 * buffer + (length ? 8 : 0));
+    return FLAT + 72 + 16 * NODE_COUNT + 8 + 16 * (size_t)buffer + (length ? 8 : 0);
 }
 
 // Changes `bytes` bytes of a copy of the good message, then decodes it.

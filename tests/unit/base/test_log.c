@@ -36,8 +36,13 @@ static void a_line_has_time_level_and_area(void **state)
     start_capture();
     od_log(OD_LOG_WARN, "server", "query=%d failed", 7);
     end_capture(text, sizeof text);
-    int year, milliseconds, used = 0;
-    assert_int_equal(sscanf(text, "%4d-%*2d-%*2dT%*2d:%*2d:%*2d.%3dZ%n", &year, &milliseconds, &used), 2);
+    // Each digit of the time becomes 0, and the shape is left.
+    size_t used = strcspn(text, "Z") + 1;
+    for (size_t i = 0; i < used; i++)
+        if (text[i] >= '0' && text[i] <= '9')
+            text[i] = '0';
+    assert_memory_equal(text, "0000-00-00T00:00:00.000Z", 24);
+    assert_int_equal(used, 24);
     assert_string_equal(text + used, " warn server: query=7 failed\n");
 }
 

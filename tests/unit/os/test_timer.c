@@ -108,7 +108,7 @@ static void a_cancelled_timer_never_runs(void **state)
 {
     (void)state;
     static struct entry entries[50];
-    uint64_t ids[50], at = od_clock_ms() + 3600 * 1000;
+    uint64_t ids[50], at = od_clock_ms() + 3600ull * 1000;
     for (int i = 0; i < 50; i++) {
         entries[i] = (struct entry){&diary, i, 0};
         assert_int_equal(
