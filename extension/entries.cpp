@@ -1,0 +1,339 @@
+// entries.cpp - definitions of the server made into catalog entries (see entries.hpp).
+//
+// A definition is the CREATE statement DuckDB itself prints. It is parsed, and its types are looked up in the same
+// snapshot. What only matters to the server (a DEFAULT with a function the client lacks, ...) must not make the table
+// unusable here: when a definition does not bind as a whole, it binds again without that part.
+#include "entries.hpp"
+
+#include "duckdb/catalog/catalog_entry/duck_index_entry.hpp"
+#include "duckdb/catalog/catalog_entry/scalar_macro_catalog_entry.hpp"
+#include "duckdb/catalog/catalog_entry/sequence_catalog_entry.hpp"
+#include "duckdb/catalog/catalog_entry/table_macro_catalog_entry.hpp"
+#include "duckdb/catalog/catalog_entry/type_catalog_entry.hpp"
+#include "duckdb/main/client_context.hpp"
+#include "duckdb/parser/constraints/list.hpp"
+#include "duckdb/parser/expression/columnref_expression.hpp"
+#include "duckdb/parser/expression/constant_expression.hpp"
+#include "duckdb/parser/expression/function_expression.hpp"
+#include "duckdb/parser/expression/star_expression.hpp"
+#include "duckdb/parser/parsed_data/create_index_info.hpp"
+#include "duckdb/parser/parsed_data/create_macro_info.hpp"
+#include "duckdb/parser/parsed_data/create_sequence_info.hpp"
+#include "duckdb/parser/parsed_data/create_table_info.hpp"
+#include "duckdb/parser/parsed_data/create_type_info.hpp"
+#include "duckdb/parser/parser.hpp"
+#include "duckdb/parser/query_node/select_node.hpp"
+#include "duckdb/parser/statement/create_statement.hpp"
+#include "duckdb/parser/tableref/table_function_ref.hpp"
+#include "duckdb/planner/binder.hpp"
+#include "duckdb/planner/parsed_data/bound_create_table_info.hpp"
+#include "duckdb/storage/data_table.hpp"
+#include "duckdb/storage/statistics/base_statistics.hpp"
+#include "duckdb/storage/table_storage_info.hpp"
+#include "duckdb/function/table_macro_function.hpp"
+#include "duckdb/function/macro_function.hpp"
+#include "scan.hpp"
+#include "text.hpp"
+
+namespace openduck {
+
+//===--------------------------------------------------------------------===//
+// Tables
+//===--------------------------------------------------------------------===//
+OdTable::OdTable(Catalog &catalog, SchemaCatalogEntry &schema, BoundCreateTableInfo &info, ObjectVersion object,
+                 string server_catalog, idx_t estimated_rows)
+    : DuckTableEntry(catalog, schema, info), object(std::move(object)), server_catalog(std::move(server_catalog)),
+      estimated_rows(estimated_rows) {
+}
+
+TableFunction OdTable::GetScanFunction(ClientContext &context, unique_ptr<FunctionData> &bind_data) {
+	auto &od_catalog = catalog.Cast<OdCatalog>();
+	auto data = make_uniq<ScanBindData>();
+	data->remote = od_catalog.GetRemote();
+	data->catalog = &od_catalog;
+	data->catalog_alias = catalog.GetName();
+	data->entry = shared_from_this();
+	data->relation = QualifiedText(server_catalog, object.schema, object.name);
+	for (auto &column : columns.Logical()) {
+		data->types.push_back(column.Type());
+		data->names.push_back(column.Name());
+	}
+	data->objects.push_back(object);
+	data->catalog_version = od_catalog.Snapshot(context, false)->version;
+	data->estimated_rows = estimated_rows;
+	bind_data = std::move(data);
+	return ScanFunction();
+}
+
+unique_ptr<BaseStatistics> OdTable::GetStatistics(ClientContext &context, column_t column_id) {
+	return nullptr; // those of the empty local storage would be wrong
+}
+
+unique_ptr<BlockingSample> OdTable::GetSample() {
+	return nullptr;
+}
+
+TableStorageInfo OdTable::GetStorageInfo(ClientContext &context) {
+	auto result = DuckTableEntry::GetStorageInfo(context);
+	result.cardinality = estimated_rows;
+	return result;
+}
+
+vector<ColumnSegmentInfo> OdTable::GetColumnSegmentInfo(const QueryContext &context) {
+	throw NotImplementedException("Storage information of \"%s\" is on the server: use openduck_query('%s', 'FROM "
+	                              "pragma_storage_info(''%s'')')",
+	                              name, catalog.GetName(), name);
+}
+
+unique_ptr<CatalogEntry> OdTable::Copy(ClientContext &context) const {
+	ThrowNotShipped("copying a table entry");
+}
+
+//===--------------------------------------------------------------------===//
+// Views
+//===--------------------------------------------------------------------===//
+OdView::OdView(Catalog &catalog, SchemaCatalogEntry &schema, CreateViewInfo &info, ObjectVersion object_p,
+               string server_catalog, string definition, string failure)
+    : ViewCatalogEntry(catalog, schema, info), object(std::move(object_p)), server_catalog(std::move(server_catalog)),
+      definition(std::move(definition)), failure(std::move(failure)) {
+	original = unique_ptr_cast<CreateInfo, CreateViewInfo>(ViewCatalogEntry::GetInfo());
+	// What the binder is given instead of the body: SELECT * FROM openduck_scan('catalog', 'schema', 'view').
+	auto node = make_uniq<SelectNode>();
+	node->select_list.push_back(make_uniq<StarExpression>());
+	vector<unique_ptr<ParsedExpression>> arguments;
+	for (auto &argument : {catalog.GetName(), object.schema, object.name}) {
+		arguments.push_back(make_uniq<ConstantExpression>(Value(argument)));
+	}
+	auto function = make_uniq<TableFunctionRef>();
+	function->function = make_uniq<FunctionExpression>(SYSTEM_CATALOG, DEFAULT_SCHEMA, "openduck_scan",
+	                                                   std::move(arguments));
+	node->from_table = std::move(function);
+	query = make_uniq<SelectStatement>();
+	query->node = std::move(node);
+	aliases.clear();
+}
+
+unique_ptr<CreateInfo> OdView::GetInfo() const {
+	return original ? original->Copy() : ViewCatalogEntry::GetInfo();
+}
+
+string OdView::ToSQL() const {
+	return definition;
+}
+
+const SelectStatement &OdView::GetQuery() {
+	if (!failure.empty()) {
+		throw BinderException("The server cannot use the view \"%s\": %s", name, failure);
+	}
+	return *query;
+}
+
+void OdView::BindView(ClientContext &context, BindViewAction action) {
+	if (!failure.empty()) {
+		throw BinderException("The server cannot use the view \"%s\": %s", name, failure);
+	}
+}
+
+void OdView::UpdateBinding(const vector<LogicalType> &types, const vector<string> &names) {
+	// The server said what the columns are; a snapshot does not change (C2).
+}
+
+//===--------------------------------------------------------------------===//
+// Making entries
+//===--------------------------------------------------------------------===//
+static unique_ptr<CreateInfo> ParseDefinition(ClientContext &context, CatalogItem &item) {
+	Parser parser(context.GetParserOptions());
+	parser.ParseQuery(item.definition);
+	if (parser.statements.size() != 1 || parser.statements[0]->type != StatementType::CREATE_STATEMENT) {
+		throw InternalException("openduck: the server's definition of %s \"%s\" is not one CREATE statement", item.kind,
+		                        item.name);
+	}
+	return std::move(parser.statements[0]->Cast<CreateStatement>().info);
+}
+
+//! A binder that looks into our catalog and the object's schema first, whatever the client's search path is.
+static shared_ptr<Binder> BinderIn(ClientContext &context, OdCatalog &catalog, OdSchema &schema) {
+	auto binder = Binder::CreateBinder(context);
+	vector<CatalogSearchEntry> path;
+	path.emplace_back(catalog.GetName(), schema.name);
+	if (schema.name != DEFAULT_SCHEMA) {
+		path.emplace_back(catalog.GetName(), DEFAULT_SCHEMA);
+	}
+	binder->EntryRetriever().SetSearchPath(std::move(path));
+	return binder;
+}
+
+static void ClearQualification(CreateInfo &info, OdCatalog &catalog, OdSchema &schema, const CatalogItem &item) {
+	info.catalog = catalog.GetName();
+	info.schema = schema.name;
+	info.comment = item.comment;
+	info.on_conflict = OnCreateConflict::ERROR_ON_CONFLICT;
+}
+
+static unique_ptr<BoundCreateTableInfo> BindTable(ClientContext &context, OdCatalog &catalog, OdSchema &schema,
+                                                  CatalogItem &item, bool whole) {
+	auto info = ParseDefinition(context, item);
+	ClearQualification(*info, catalog, schema, item);
+	auto binder = BinderIn(context, catalog, schema);
+	if (whole) {
+		return binder->BindCreateTableInfo(std::move(info), schema);
+	}
+	auto &base = info->Cast<CreateTableInfo>();
+	auto result = make_uniq<BoundCreateTableInfo>(schema, std::move(info));
+	for (auto &column : base.columns.Logical()) {
+		auto &mutable_column = base.columns.GetColumnMutable(column.Logical());
+		binder->BindLogicalType(mutable_column.TypeMutable());
+	}
+	// Constraints that need a look at other tables or at functions are the server's alone here.
+	vector<unique_ptr<Constraint>> kept;
+	for (auto &constraint : base.constraints) {
+		if (constraint->type == ConstraintType::NOT_NULL || constraint->type == ConstraintType::UNIQUE) {
+			kept.push_back(std::move(constraint));
+		}
+	}
+	base.constraints = std::move(kept);
+	return result;
+}
+
+//! Unique indexes made by CREATE INDEX: ON CONFLICT binds against them, so the storage must know them.
+static void AddUniqueIndexes(ClientContext &context, CatalogSnapshot &snapshot, OdTable &table) {
+	auto schema = snapshot.items.find(table.object.schema);
+	if (schema == snapshot.items.end()) {
+		return;
+	}
+	for (auto &entry : schema->second.sets[static_cast<idx_t>(EntrySet::INDEX)]) {
+		auto &item = entry.second;
+		if (!StringUtil::CIEquals(item.table_name, table.name) || !item.has_definition) {
+			continue;
+		}
+		try {
+			auto info = ParseDefinition(context, item);
+			auto &index = info->Cast<CreateIndexInfo>();
+			vector<LogicalIndex> columns;
+			for (auto &expression : index.expressions) {
+				if (expression->GetExpressionClass() != ExpressionClass::COLUMN_REF) {
+					columns.clear();
+					break;
+				}
+				columns.push_back(table.GetColumn(expression->Cast<ColumnRefExpression>().GetColumnName()).Logical());
+			}
+			if (!columns.empty()) {
+				table.GetStorage().AddIndex(table.GetColumns(), columns, index.constraint_type,
+				                            IndexStorageInfo(item.name));
+			}
+		} catch (std::exception &) {
+			continue; // an index the client cannot understand only matters on the server
+		}
+	}
+}
+
+static shared_ptr<CatalogEntry> MakeTable(ClientContext &context, OdCatalog &catalog, OdSchema &schema,
+                                          CatalogSnapshot &snapshot, CatalogItem &item) {
+	unique_ptr<BoundCreateTableInfo> info;
+	try {
+		info = BindTable(context, catalog, schema, item, true);
+	} catch (std::exception &) {
+		info = BindTable(context, catalog, schema, item, false);
+	}
+	ObjectVersion object {item.kind, item.schema, item.name, item.hash};
+	auto table = make_shared_ptr<OdTable>(catalog, schema, *info, std::move(object), snapshot.catalog_name,
+	                                      item.estimated_rows);
+	AddUniqueIndexes(context, snapshot, *table);
+	return table;
+}
+
+static shared_ptr<CatalogEntry> MakeView(ClientContext &context, OdCatalog &catalog, OdSchema &schema,
+                                         CatalogSnapshot &snapshot, CatalogItem &item) {
+	auto info = ParseDefinition(context, item);
+	ClearQualification(*info, catalog, schema, item);
+	auto &view = info->Cast<CreateViewInfo>();
+	string failure;
+	try {
+		RemoteRequest request;
+		request.sql = "SELECT * FROM " + QualifiedText(snapshot.catalog_name, item.schema, item.name);
+		request.describe_only = true;
+		auto query = catalog.GetRemote()->Execute(request, catalog.State(context)->session.get());
+		query->Schema(view.types, view.names);
+	} catch (CatalogStaleException &ex) {
+		failure = ex.what();
+	} catch (std::exception &ex) {
+		failure = ErrorData(ex).RawMessage();
+	}
+	ObjectVersion object {item.kind, item.schema, item.name, item.hash};
+	view.sql = item.definition;
+	return make_shared_ptr<OdView>(catalog, schema, view, std::move(object), snapshot.catalog_name, item.definition,
+	                               std::move(failure));
+}
+
+static shared_ptr<CatalogEntry> MakeIndex(ClientContext &context, OdCatalog &catalog, OdSchema &schema,
+                                          CatalogSnapshot &snapshot, CatalogItem &item) {
+	auto info = ParseDefinition(context, item);
+	ClearQualification(*info, catalog, schema, item);
+	auto table_item = snapshot.Find(item.schema, EntrySet::RELATION, item.table_name);
+	if (!table_item) {
+		throw CatalogException("The server's index \"%s\" is on a table it does not list", item.name);
+	}
+	auto table = catalog.EntryFor(context, snapshot, schema, *table_item);
+	auto &index = info->Cast<CreateIndexInfo>();
+	index.sql = item.definition;
+	for (auto &expression : index.expressions) {
+		index.parsed_expressions.push_back(expression->Copy());
+	}
+	return make_shared_ptr<DuckIndexEntry>(catalog, schema, index, table->Cast<TableCatalogEntry>());
+}
+
+static shared_ptr<CatalogEntry> MakeMacro(ClientContext &context, OdCatalog &catalog, OdSchema &schema,
+                                          CatalogItem &item) {
+	auto info = ParseDefinition(context, item);
+	ClearQualification(*info, catalog, schema, item);
+	auto &macro = info->Cast<CreateMacroInfo>();
+	auto binder = BinderIn(context, catalog, schema);
+	for (auto &function : macro.macros) {
+		for (auto &type : function->types) {
+			if (type.id() != LogicalTypeId::UNKNOWN) {
+				binder->BindLogicalType(type);
+			}
+		}
+	}
+	if (info->type == CatalogType::TABLE_MACRO_ENTRY) {
+		return make_shared_ptr<TableMacroCatalogEntry>(catalog, schema, macro);
+	}
+	return make_shared_ptr<ScalarMacroCatalogEntry>(catalog, schema, macro);
+}
+
+static shared_ptr<CatalogEntry> MakeType(ClientContext &context, OdCatalog &catalog, OdSchema &schema,
+                                         CatalogItem &item) {
+	auto info = ParseDefinition(context, item);
+	ClearQualification(*info, catalog, schema, item);
+	auto &type = info->Cast<CreateTypeInfo>();
+	BinderIn(context, catalog, schema)->BindLogicalType(type.type);
+	type.type.SetAlias(type.name);
+	return make_shared_ptr<TypeCatalogEntry>(catalog, schema, type);
+}
+
+shared_ptr<CatalogEntry> MakeEntry(ClientContext &context, OdCatalog &catalog, OdSchema &schema,
+                                   CatalogSnapshot &snapshot, CatalogItem &item) {
+	if (item.kind == "table") {
+		return MakeTable(context, catalog, schema, snapshot, item);
+	}
+	if (item.kind == "view") {
+		return MakeView(context, catalog, schema, snapshot, item);
+	}
+	if (item.kind == "index") {
+		return MakeIndex(context, catalog, schema, snapshot, item);
+	}
+	if (item.kind == "macro" || item.kind == "table macro") {
+		return MakeMacro(context, catalog, schema, item);
+	}
+	if (item.kind == "type") {
+		return MakeType(context, catalog, schema, item);
+	}
+	if (item.kind == "sequence") {
+		auto info = ParseDefinition(context, item);
+		ClearQualification(*info, catalog, schema, item);
+		return make_shared_ptr<SequenceCatalogEntry>(catalog, schema, info->Cast<CreateSequenceInfo>());
+	}
+	throw NotImplementedException("The server lists a %s, which this extension does not know", item.kind);
+}
+
+} // namespace openduck

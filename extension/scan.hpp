@@ -1,0 +1,55 @@
+// scan.hpp - openduck_scan: the table function every row from a server comes through.
+#ifndef OPENDUCK_EXTENSION_SCAN_HPP
+#define OPENDUCK_EXTENSION_SCAN_HPP
+
+#include "catalog.hpp"
+#include "duckdb/function/table_function.hpp"
+#include "duckdb/planner/bound_parameter_map.hpp"
+
+namespace openduck {
+
+//! How many scans a plan has, so that they can ask the server for one snapshot. Shared by the scans of one plan.
+struct ScanGroup {
+	std::atomic<uint32_t> size {0};
+};
+
+//! What is scanned: a table or view (columns and filters are chosen per scan), or the text of a statement.
+struct ScanBindData : public TableFunctionData {
+	shared_ptr<Remote> remote;
+	OdCatalog *catalog = nullptr; // lives as long as the transaction that runs the scan
+	string catalog_alias;
+
+	// table or view
+	shared_ptr<CatalogEntry> entry; // pinned (C3)
+	string relation;                // as the server spells it, quoted
+	// text
+	string sql;
+	bool wrappable = false; // columns may be chosen by SELECT ... FROM (sql)
+	vector<shared_ptr<BoundParameterData>> parameters;
+
+	vector<LogicalType> types;
+	vector<string> names;
+	vector<ObjectVersion> objects;
+	string catalog_version;
+	idx_t estimated_rows = 0;
+	vector<string> conditions;      // complex filters that the server applies
+	optional_idx limit;
+	shared_ptr<ScanGroup> group;
+	vector<std::pair<string, string>> settings;
+
+	bool IsText() const {
+		return relation.empty();
+	}
+	unique_ptr<FunctionData> Copy() const override;
+	bool Equals(const FunctionData &other) const override;
+};
+
+TableFunction ScanFunction();
+//! openduck_scan as a function of the catalog: needed to copy plans, and bound by views.
+TableFunction ScanTableFunction();
+
+bool IsScan(const TableFunction &function);
+
+} // namespace openduck
+
+#endif

@@ -1,0 +1,186 @@
+// ship.cpp - see ship.hpp.
+#include "ship.hpp"
+
+#include "duckdb/execution/physical_plan_generator.hpp"
+#include "duckdb/main/attached_database.hpp"
+#include "duckdb/main/client_context.hpp"
+#include "duckdb/parallel/meta_pipeline.hpp"
+#include "duckdb/parallel/pipeline.hpp"
+#include "settings.hpp"
+#include "state.hpp"
+#include "upload.hpp"
+
+namespace openduck {
+
+RemoteRequest RequestFor(ClientContext &context, ShippedStatement &statement) {
+	RemoteRequest request;
+	request.sql = statement.sql;
+	request.settings = MirroredSettings(context);
+	request.catalog_version = statement.catalog_version;
+	request.objects = statement.objects;
+	request.read_only = statement.read_only;
+	for (auto &parameter : statement.parameters) {
+		auto value = parameter->GetValue();
+		if (parameter->return_type.IsValid() && parameter->return_type.id() != LogicalTypeId::UNKNOWN &&
+		    value.type() != parameter->return_type) {
+			value = value.CastAs(context, parameter->return_type);
+		}
+		request.parameters.push_back(std::move(value));
+	}
+	return request;
+}
+
+void StatementDone(ClientContext &context, ShippedStatement &statement, RemoteQuery &query) {
+	auto &catalog = *statement.catalog;
+	if (OdCatalog::InExplicitTransaction(context)) {
+		if (statement.definitions) {
+			catalog.DefinitionsChanged(context);
+		}
+		return;
+	}
+	catalog.SawVersion(query.CatalogVersion());
+}
+
+//===--------------------------------------------------------------------===//
+// Result
+//===--------------------------------------------------------------------===//
+ShippedResult::ShippedResult(ClientContext &context, shared_ptr<ShippedStatement> statement_p)
+    : statement(std::move(statement_p)) {
+	auto request = RequestFor(context, *statement);
+	auto session = statement->catalog->SessionFor(context, statement->session);
+	try {
+		query = statement->remote->Execute(request, session.get());
+	} catch (CatalogStaleException &ex) {
+		statement->catalog->Refresh(context);
+		throw TransactionException("A definition this statement was planned for changed on the server; nothing was "
+		                           "done, run it again (%s)",
+		                           string(ex.what()));
+	}
+	if (!statement->rows) {
+		return;
+	}
+	vector<LogicalType> types;
+	vector<string> names;
+	query->Schema(types, names);
+	if (types != statement->types) {
+		throw InvalidInputException("The server's result of \"%s\" has other types than this statement was planned for",
+		                            statement->sql);
+	}
+	decoder = make_uniq<BatchDecoder>(context, query->Arrow());
+}
+
+bool ShippedResult::Next(ClientContext &context, DataChunk &chunk) {
+	while (!done) {
+		if (decoder && decoder->Remaining() > 0) {
+			decoder->Read(chunk);
+			if (chunk.size() > 0) {
+				return true;
+			}
+		}
+		auto batch = query->Wait(context);
+		if (!batch) {
+			done = true;
+			StatementDone(context, *statement, *query);
+			break;
+		}
+		if (decoder) {
+			try {
+				decoder->Load(batch);
+			} catch (...) {
+				od_batch_unref(batch);
+				throw;
+			}
+		}
+		od_batch_unref(batch);
+	}
+	return false;
+}
+
+//===--------------------------------------------------------------------===//
+// Logical
+//===--------------------------------------------------------------------===//
+static InsertionOrderPreservingMap<string> StatementToString(const ShippedStatement &statement) {
+	InsertionOrderPreservingMap<string> result;
+	result["Server"] = statement.remote->Options().endpoint + "/" + statement.remote->Options().database;
+	result["SQL"] = statement.sql;
+	return result;
+}
+
+LogicalShip::LogicalShip(idx_t table_index, shared_ptr<ShippedStatement> statement_p)
+    : table_index(table_index), statement(std::move(statement_p)) {
+}
+
+void LogicalShip::ResolveTypes() {
+	types = statement->types;
+}
+
+vector<ColumnBinding> LogicalShip::GetColumnBindings() {
+	return GenerateColumnBindings(table_index, statement->types.size());
+}
+
+InsertionOrderPreservingMap<string> LogicalShip::ParamsToString() const {
+	return StatementToString(*statement);
+}
+
+PhysicalOperator &LogicalShip::CreatePlan(ClientContext &context, PhysicalPlanGenerator &planner) {
+	auto &ship = planner.Make<PhysicalShip>(statement);
+	for (idx_t i = 0; i < children.size(); i++) {
+		auto &child = planner.CreatePlan(*children[i]);
+		auto &stage = planner.Make<PhysicalStage>(statement->catalog, stage_names[i], stage_columns[i], child.types,
+		                                          SinkOrder::Of(context, child));
+		stage.children.push_back(child);
+		ship.children.push_back(stage);
+	}
+	return ship;
+}
+
+//===--------------------------------------------------------------------===//
+// Physical
+//===--------------------------------------------------------------------===//
+PhysicalShip::PhysicalShip(PhysicalPlan &plan, shared_ptr<ShippedStatement> statement_p)
+    : PhysicalOperator(plan, PhysicalOperatorType::EXTENSION, statement_p->types, 1), statement(std::move(statement_p)) {
+}
+
+InsertionOrderPreservingMap<string> PhysicalShip::ParamsToString() const {
+	return StatementToString(*statement);
+}
+
+void PhysicalShip::BuildPipelines(Pipeline &current, MetaPipeline &meta_pipeline) {
+	op_state.reset();
+	meta_pipeline.GetState().SetPipelineSource(current, *this);
+	for (auto &child : children) {
+		auto &stage = child.get();
+		stage.sink_state.reset();
+		auto &stage_pipeline = meta_pipeline.CreateChildMetaPipeline(current, stage);
+		stage_pipeline.Build(stage.children[0].get());
+	}
+}
+
+vector<const_reference<PhysicalOperator>> PhysicalShip::GetSources() const {
+	return {*this};
+}
+
+namespace {
+class ShipSourceState : public GlobalSourceState {
+public:
+	unique_ptr<ShippedResult> result;
+};
+} // namespace
+
+unique_ptr<GlobalSourceState> PhysicalShip::GetGlobalSourceState(ClientContext &context) const {
+	return make_uniq<ShipSourceState>();
+}
+
+SourceResultType PhysicalShip::GetDataInternal(ExecutionContext &context, DataChunk &chunk,
+                                               OperatorSourceInput &input) const {
+	auto &state = input.global_state.Cast<ShipSourceState>();
+	if (!state.result) {
+		state.result = make_uniq<ShippedResult>(context.client, statement);
+	}
+	if (!state.result->Next(context.client, chunk)) {
+		return SourceResultType::FINISHED;
+	}
+	return SourceResultType::HAVE_MORE_OUTPUT;
+}
+
+} // namespace openduck

@@ -1,0 +1,109 @@
+// ship.hpp - a statement that runs on the server as a whole: the logical operator that stands for it in a plan, and the
+// physical one that sends it.
+//
+// A shipped statement is sent once, by one thread, when its pipeline runs. Its rows (a count, RETURNING, or none) are
+// handed on after the server has carried it out.
+#ifndef OPENDUCK_EXTENSION_SHIP_HPP
+#define OPENDUCK_EXTENSION_SHIP_HPP
+
+#include "catalog.hpp"
+#include "duckdb/execution/physical_operator.hpp"
+#include "duckdb/planner/bound_parameter_map.hpp"
+#include "duckdb/planner/operator/logical_extension_operator.hpp"
+
+namespace openduck {
+
+struct ShippedStatement {
+	shared_ptr<Remote> remote;
+	OdCatalog *catalog = nullptr; // lives as long as the transaction that runs the statement
+	string sql;
+	vector<shared_ptr<BoundParameterData>> parameters;
+	vector<LogicalType> types;   // of the plan's output
+	bool rows = false;           // the server's rows are the output; otherwise there are none
+	bool definitions = false;    // it may change definitions
+	bool read_only = false;      // the attachment is
+	bool session = false;        // it needs a session (staged relations)
+	vector<ObjectVersion> objects;
+	string catalog_version;      // empty: the server binds the text as it is now, which is exact
+};
+
+//! Sends the statement and gives its result chunk by chunk.
+class ShippedResult {
+public:
+	ShippedResult(ClientContext &context, shared_ptr<ShippedStatement> statement);
+	//! False at the end. Waits, and notices an interrupt.
+	bool Next(ClientContext &context, DataChunk &chunk);
+
+private:
+	shared_ptr<ShippedStatement> statement;
+	unique_ptr<RemoteQuery> query;
+	unique_ptr<BatchDecoder> decoder;
+	bool done = false;
+};
+
+//! What is sent for it: text, parameters, settings, checks.
+RemoteRequest RequestFor(ClientContext &context, ShippedStatement &statement);
+//! Tells the catalog what a reply said.
+void StatementDone(ClientContext &context, ShippedStatement &statement, RemoteQuery &query);
+
+struct LogicalShip : public LogicalExtensionOperator {
+	LogicalShip(idx_t table_index, shared_ptr<ShippedStatement> statement);
+
+	idx_t table_index;
+	shared_ptr<ShippedStatement> statement;
+	//! For each child: the relation's name on the server, and its columns.
+	vector<string> stage_names;
+	vector<vector<string>> stage_columns;
+
+	PhysicalOperator &CreatePlan(ClientContext &context, PhysicalPlanGenerator &planner) override;
+	vector<ColumnBinding> GetColumnBindings() override;
+	vector<idx_t> GetTableIndex() const override {
+		return {table_index};
+	}
+	string GetName() const override {
+		return "OPENDUCK";
+	}
+	InsertionOrderPreservingMap<string> ParamsToString() const override;
+	string GetExtensionName() const override {
+		return "openduck";
+	}
+	bool SupportSerialization() const override {
+		return false;
+	}
+	bool RequireOptimizer() const override {
+		return !children.empty();
+	}
+
+protected:
+	void ResolveTypes() override;
+};
+
+class PhysicalShip : public PhysicalOperator {
+public:
+	PhysicalShip(PhysicalPlan &plan, shared_ptr<ShippedStatement> statement);
+
+	unique_ptr<GlobalSourceState> GetGlobalSourceState(ClientContext &context) const override;
+	bool IsSource() const override {
+		return true;
+	}
+	OrderPreservationType SourceOrder() const override {
+		return OrderPreservationType::FIXED_ORDER;
+	}
+	string GetName() const override {
+		return "OPENDUCK";
+	}
+	InsertionOrderPreservingMap<string> ParamsToString() const override;
+	//! Children are stages: sinks that must be finished before.
+	void BuildPipelines(Pipeline &current, MetaPipeline &meta_pipeline) override;
+	vector<const_reference<PhysicalOperator>> GetSources() const override;
+
+	shared_ptr<ShippedStatement> statement;
+
+protected:
+	SourceResultType GetDataInternal(ExecutionContext &context, DataChunk &chunk,
+	                                 OperatorSourceInput &input) const override;
+};
+
+} // namespace openduck
+
+#endif

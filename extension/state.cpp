@@ -1,0 +1,94 @@
+// state.cpp - see state.hpp.
+#include "state.hpp"
+
+#include "duckdb/common/types/uuid.hpp"
+#include "duckdb/main/client_context.hpp"
+
+namespace openduck {
+
+static constexpr const char *STATE_KEY = "openduck";
+
+shared_ptr<OdContextState> OdContextState::Get(ClientContext &context) {
+	return context.registered_state->GetOrCreate<OdContextState>(STATE_KEY);
+}
+
+shared_ptr<OdContextState> OdContextState::Find(ClientContext &context) {
+	return context.registered_state->Get<OdContextState>(STATE_KEY);
+}
+
+void OdContextState::QueryBegin(ClientContext &context) {
+	ship = PendingShip();
+	std::lock_guard<std::mutex> guard(lock);
+	missed.clear();
+	group.clear();
+}
+
+void OdContextState::QueryEnd(ClientContext &context) {
+	ship = PendingShip();
+}
+
+void OdContextState::Missed(OdCatalog &catalog) {
+	std::lock_guard<std::mutex> guard(lock);
+	missed.insert(&catalog);
+}
+
+RebindQueryInfo OdContextState::OnPlanningError(ClientContext &context, SQLStatement &statement, ErrorData &error) {
+	unordered_set<OdCatalog *> ask;
+	{
+		std::lock_guard<std::mutex> guard(lock);
+		ask = std::move(missed);
+		missed.clear();
+	}
+	ship = PendingShip();
+	auto result = RebindQueryInfo::DO_NOT_REBIND;
+	for (auto catalog : ask) {
+		try {
+			if (catalog->Refresh(context)) {
+				result = RebindQueryInfo::ATTEMPT_TO_REBIND;
+			}
+		} catch (std::exception &) {
+			continue; // the first error is the one to show
+		}
+	}
+	return result;
+}
+
+void OdContextState::KeepSession(OdCatalog &catalog) {
+	std::lock_guard<std::mutex> guard(lock);
+	kept.insert(&catalog);
+}
+
+bool OdContextState::IsSessionKept(OdCatalog &catalog) {
+	std::lock_guard<std::mutex> guard(lock);
+	return kept.find(&catalog) != kept.end();
+}
+
+shared_ptr<RemoteSession> OdContextState::Session(OdCatalog &catalog) {
+	std::lock_guard<std::mutex> guard(lock);
+	auto &session = sessions[&catalog];
+	if (!session) {
+		session = make_shared_ptr<RemoteSession>(catalog.GetRemote());
+	}
+	return session;
+}
+
+void OdContextState::DropSession(OdCatalog &catalog) {
+	shared_ptr<RemoteSession> last; // closed outside the lock: that is a round trip
+	std::lock_guard<std::mutex> guard(lock);
+	kept.erase(&catalog);
+	auto entry = sessions.find(&catalog);
+	if (entry != sessions.end()) {
+		last = std::move(entry->second);
+		sessions.erase(entry);
+	}
+}
+
+string OdContextState::GroupName(ClientContext &context) {
+	std::lock_guard<std::mutex> guard(lock);
+	if (group.empty()) {
+		group = UUID::ToString(UUID::GenerateRandomUUID());
+	}
+	return group;
+}
+
+} // namespace openduck

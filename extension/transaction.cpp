@@ -1,0 +1,148 @@
+// transaction.cpp - DuckDB's transactions on the attached database, carried to the server.
+//
+// A statement outside BEGIN ... COMMIT is its own transaction on the server and costs one round trip; nothing is sent
+// when DuckDB commits its local one. Inside an explicit transaction the server's begins with the first statement that
+// needs it. COMMIT goes to the server first: when that fails, the local (empty) transaction is rolled back.
+#include "catalog.hpp"
+#include "duckdb/common/exception/transaction_exception.hpp"
+#include "duckdb/main/attached_database.hpp"
+#include "duckdb/main/client_context.hpp"
+#include "duckdb/transaction/duck_transaction.hpp"
+#include "state.hpp"
+
+namespace openduck {
+
+OdTransactionManager::OdTransactionManager(AttachedDatabase &db, OdCatalog &catalog)
+    : DuckTransactionManager(db), catalog(catalog) {
+}
+
+Transaction &OdTransactionManager::StartTransaction(ClientContext &context) {
+	auto &transaction = DuckTransactionManager::StartTransaction(context);
+	std::lock_guard<std::mutex> guard(state_lock);
+	states[&transaction] = make_shared_ptr<TransactionState>();
+	return transaction;
+}
+
+shared_ptr<TransactionState> OdTransactionManager::StateOf(Transaction &transaction) {
+	std::lock_guard<std::mutex> guard(state_lock);
+	auto entry = states.find(&transaction);
+	if (entry == states.end()) {
+		throw InternalException("openduck: a transaction this catalog did not begin");
+	}
+	return entry->second;
+}
+
+shared_ptr<TransactionState> OdTransactionManager::StateOf(ClientContext &context) {
+	return StateOf(Transaction::Get(context, db));
+}
+
+shared_ptr<TransactionState> OdTransactionManager::Take(Transaction &transaction) {
+	std::lock_guard<std::mutex> guard(state_lock);
+	auto entry = states.find(&transaction);
+	if (entry == states.end()) {
+		return nullptr;
+	}
+	auto state = std::move(entry->second);
+	states.erase(entry);
+	return state;
+}
+
+//! The server says "Failed to commit: ..." and DuckDB says it again.
+static ErrorData WithoutCommitPrefix(ErrorData error) {
+	static const string PREFIX = "Failed to commit: ";
+	auto message = error.RawMessage();
+	if (!StringUtil::StartsWith(message, PREFIX)) {
+		return error;
+	}
+	return ErrorData(error.Type(), message.substr(PREFIX.size()));
+}
+
+ErrorData OdTransactionManager::CommitTransaction(ClientContext &context, Transaction &transaction) {
+	auto state = Take(transaction);
+	if (state && state->began) {
+		ErrorData error;
+		try {
+			RemoteRequest request;
+			request.sql = "COMMIT";
+			auto query = catalog.GetRemote()->Execute(request, state->session.get());
+			while (auto batch = query->Wait(context)) {
+				od_batch_unref(batch);
+			}
+			catalog.SawVersion(query->CatalogVersion());
+		} catch (std::exception &ex) {
+			error = WithoutCommitPrefix(ErrorData(ex));
+		}
+		if (error.HasError()) {
+			if (state->session->InTransaction()) {
+				OdContextState::Get(context)->DropSession(catalog);
+			}
+			DuckTransactionManager::RollbackTransaction(transaction);
+			return error;
+		}
+	}
+	return DuckTransactionManager::CommitTransaction(context, transaction);
+}
+
+void OdTransactionManager::RollbackTransaction(Transaction &transaction) {
+	auto state = Take(transaction);
+	auto context = transaction.context.lock();
+	if (state && state->began) {
+		try {
+			RemoteRequest request;
+			request.sql = "ROLLBACK";
+			catalog.GetRemote()->Execute(request, state->session.get());
+		} catch (std::exception &) {
+			// A lost session has rolled back by itself; any other is closed, which rolls back too.
+			if (context) {
+				OdContextState::Get(*context)->DropSession(catalog);
+			}
+		}
+	}
+	DuckTransactionManager::RollbackTransaction(transaction);
+}
+
+void OdTransactionManager::Checkpoint(ClientContext &context, bool force) {
+	RemoteRequest request;
+	request.sql = string(force ? "FORCE " : "") + "CHECKPOINT";
+	auto query = catalog.GetRemote()->Execute(request, nullptr);
+	while (auto batch = query->Wait(context)) {
+		od_batch_unref(batch);
+	}
+}
+
+//===--------------------------------------------------------------------===//
+// Sessions
+//===--------------------------------------------------------------------===//
+bool OdCatalog::InExplicitTransaction(ClientContext &context) {
+	return !context.transaction.IsAutoCommit();
+}
+
+shared_ptr<RemoteSession> OdCatalog::SessionFor(ClientContext &context, bool force) {
+	bool in_transaction = InExplicitTransaction(context);
+	if (!in_transaction && !force && !OdContextState::Get(context)->IsSessionKept(*this)) {
+		return nullptr;
+	}
+	auto session = OdContextState::Get(context)->Session(*this);
+	if (!in_transaction) {
+		return session;
+	}
+	auto state = State(context);
+	std::lock_guard<std::recursive_mutex> guard(session->lock);
+	if (!state->began) {
+		RemoteRequest request;
+		request.sql = "BEGIN TRANSACTION";
+		try {
+			remote->Execute(request, session.get());
+		} catch (std::exception &) {
+			// The session may have been reaped while it was idle: once with a new one.
+			OdContextState::Get(context)->DropSession(*this);
+			session = OdContextState::Get(context)->Session(*this);
+			remote->Execute(request, session.get());
+		}
+		state->began = true;
+		state->session = session;
+	}
+	return state->session;
+}
+
+} // namespace openduck
