@@ -141,7 +141,8 @@ static od_code receive(struct fetch *fetch, bool *done, struct od_error *err)
         rc = od_stream_reply_parse(message.data, message.bytes, &part, err);
         if (rc != OD_OK) {
             od_received_release(&message);
-            return od_wrap(err, OD_CORRUPT, "the server's stream");
+            (void)od_wrap(err, rc, "the server's stream");
+            return err->code = OD_CORRUPT;
         }
         if (part.kind == OD_STREAM_BATCH) {
             rc = take_batch(fetch, &message, &part, done, err);

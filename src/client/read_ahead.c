@@ -38,12 +38,27 @@ void od_read_ahead_release(struct od_read_ahead *ahead)
 // Unlocks, and tells whoever waits that pop has something to say (A2).
 static void unlock_and_wake(struct od_read_ahead *ahead)
 {
-    struct od_waker waker = ahead->waker;
-    ahead->waker = (struct od_waker){0};
+    struct od_waker wakers[OD_WAKERS_MAX];
+    size_t count = ahead->waker_count;
+    memcpy(wakers, ahead->wakers, count * sizeof *wakers);
+    ahead->waker_count = 0;
     pthread_cond_signal(&ahead->readable);
     pthread_mutex_unlock(&ahead->lock);
-    if (waker.wake)
-        waker.wake(waker.argument);
+    for (size_t i = 0; i < count; i++)
+        wakers[i].wake(wakers[i].argument);
+}
+
+// Keeps a waker. When there are too many, the longest waiting one is given back, to be called.
+static struct od_waker leave_waker(struct od_read_ahead *ahead, struct od_waker waker)
+{
+    struct od_waker first = {0};
+    if (ahead->waker_count == OD_WAKERS_MAX) {
+        first = ahead->wakers[0];
+        ahead->waker_count--;
+        memmove(ahead->wakers, ahead->wakers + 1, ahead->waker_count * sizeof waker);
+    }
+    ahead->wakers[ahead->waker_count++] = waker;
+    return first;
 }
 
 bool od_read_ahead_full(struct od_read_ahead *ahead)
@@ -114,6 +129,7 @@ enum od_pop od_read_ahead_pop(struct od_read_ahead *ahead, struct od_batch **bat
                               struct od_error *err)
 {
     enum od_pop answer;
+    struct od_waker early = {0};
     pthread_mutex_lock(&ahead->lock);
     while (!waker.wake && !ahead->count && ahead->state == OD_READ_AHEAD_OPEN && !ahead->stopped)
         pthread_cond_wait(&ahead->readable, &ahead->lock);
@@ -140,9 +156,11 @@ enum od_pop od_read_ahead_pop(struct od_read_ahead *ahead, struct od_batch **bat
         ahead->end_told = true;
     } else {
         answer = OD_POP_EMPTY;
-        ahead->waker = waker;
+        early = leave_waker(ahead, waker);
     }
     pthread_mutex_unlock(&ahead->lock);
+    if (early.wake)
+        early.wake(early.argument);
     return answer;
 }
 

@@ -1,7 +1,8 @@
 // read_ahead.h - batches between the thread that receives them and the one consumer: bounded, in order.
 //
 //   A1  The producer waits while `limit` bytes or more are inside (so one batch may overshoot); it is our own thread.
-//   A2  A waker left by pop is called exactly once: on a batch, the end, a failure, or stop. Outside the lock.
+//   A2  A waker left by pop is called exactly once: on a batch, the end, a failure, or stop. Outside the lock. Several
+//       may be left, as several scan threads may have asked; all are called (and beyond OD_WAKERS_MAX the first at once).
 //   A3  A failure is told at once; batches that wait are dropped, for the result is void.
 //   A4  After stop push drops and says so; pop answers FAILED with OD_CANCELLED, unless the end had been told.
 // Threads: one producer, one consumer; stop from any.
@@ -14,6 +15,8 @@
 
 OD_BEGIN_C
 
+#define OD_WAKERS_MAX 64u
+
 struct od_read_ahead {
     pthread_mutex_t lock;
     pthread_cond_t readable;
@@ -24,7 +27,8 @@ struct od_read_ahead {
     enum { OD_READ_AHEAD_OPEN, OD_READ_AHEAD_ENDED, OD_READ_AHEAD_FAILED } state;
     bool stopped;
     bool end_told;
-    struct od_waker waker;
+    struct od_waker wakers[OD_WAKERS_MAX];
+    size_t waker_count;
     struct od_error failure;
 };
 
