@@ -12,7 +12,7 @@
 #include "rpc/server_internal.h"
 
 #include "base/alloc.h"
-#include "base/limits.h"
+#include "os/clock.h"
 #include "rpc/bytes.h"
 #include "rpc/error_detail.h"
 #include "rpc/message.h"
@@ -23,6 +23,8 @@
 
 #include <stdio.h>
 #include <string.h>
+
+#define HALF_CLOSE_DELAY_MS 20u
 
 struct outgoing {
     struct outgoing *next;
@@ -63,6 +65,9 @@ struct od_call {
     grpc_byte_buffer *incoming;
     int cancelled;
     struct od_received *message; // during the message callback
+    struct od_queue *queue;
+    struct od_call *next_delayed; // in queue->delayed, which holds a reference
+    uint64_t due_ms;
     grpc_status_code status;
     char status_text[512];
     grpc_metadata trailing;
@@ -326,8 +331,44 @@ void od_call_read_next(struct od_call *call)
         operation_refused(call);
 }
 
-// gRPC reports "no more messages" both for a half-close and for a call that broke, and the news that it broke may come
-// a moment later. Sending the initial metadata tells them apart: it succeeds only on a stream that is still open.
+static void delay(struct od_call *call)
+{
+    struct od_queue *queue = call->queue;
+    call->due_ms = od_clock_ms() + HALF_CLOSE_DELAY_MS;
+    call->next_delayed = NULL;
+    *(queue->delayed ? &queue->delayed_last->next_delayed : &queue->delayed) = od_call_ref(call);
+    queue->delayed_last = call;
+}
+
+uint64_t od_call_run_delayed(struct od_queue *queue)
+{
+    while (queue->delayed) {
+        struct od_call *call = queue->delayed;
+        if (call->due_ms > od_clock_ms())
+            return call->due_ms;
+        queue->delayed = call->next_delayed;
+        pthread_mutex_lock(&call->lock);
+        bool live = !call->gone && !call->broken && call->finish == FINISH_NONE;
+        pthread_mutex_unlock(&call->lock);
+        if (live)
+            call->method->half_closed(call);
+        od_call_unref(call);
+    }
+    return UINT64_MAX;
+}
+
+void od_call_drop_delayed(struct od_queue *queue)
+{
+    while (queue->delayed) {
+        struct od_call *call = queue->delayed;
+        queue->delayed = call->next_delayed;
+        od_call_unref(call);
+    }
+}
+
+// gRPC reports "no more messages" both for a half-close and for a call that broke, and the news that it broke comes a
+// moment later. Sending the initial metadata tells them apart: it succeeds only on a stream that is still open. When
+// it has been sent already, waiting for that moment is all that is left.
 static void half_close(struct od_call *call)
 {
     if (!call->method->half_closed) {
@@ -346,7 +387,7 @@ static void half_close(struct od_call *call)
     }
     pthread_mutex_unlock(&call->lock);
     if (!confirm) {
-        call->method->half_closed(call);
+        delay(call);
         return;
     }
     grpc_op op;
@@ -506,6 +547,7 @@ void od_call_accept(struct od_accept *accept)
     pthread_mutex_init(&call->lock, NULL);
     call->server = server;
     call->core = accept->call;
+    call->queue = accept->queue;
     call->deadline = accept->details.deadline;
     call->method = find_method(server, accept->details.method);
     call->send_tag.run = on_sent;

@@ -31,14 +31,22 @@
 
 static void queue_thread(void *argument)
 {
-    grpc_completion_queue *queue = argument;
+    struct od_queue *queue = argument;
+    uint64_t due = UINT64_MAX;
     for (;;) {
-        grpc_event event = grpc_completion_queue_next(queue, gpr_inf_future(GPR_CLOCK_MONOTONIC), NULL);
+        uint64_t now = due == UINT64_MAX ? 0 : od_clock_ms();
+        gpr_timespec deadline =
+            due == UINT64_MAX ? gpr_inf_future(GPR_CLOCK_MONOTONIC) : od_rpc_deadline(due > now ? due - now : 1);
+        grpc_event event = grpc_completion_queue_next(queue->core, deadline, NULL);
         if (event.type == GRPC_QUEUE_SHUTDOWN)
-            return;
-        struct od_tag *tag = event.tag;
-        tag->run(tag, event.success != 0);
+            break;
+        if (event.type == GRPC_OP_COMPLETE) {
+            struct od_tag *tag = event.tag;
+            tag->run(tag, event.success != 0);
+        }
+        due = queue->delayed ? od_call_run_delayed(queue) : UINT64_MAX;
     }
+    od_call_drop_delayed(queue);
 }
 
 static void accept_request(struct od_accept *accept)
@@ -47,7 +55,7 @@ static void accept_request(struct od_accept *accept)
     grpc_call_details_init(&accept->details);
     grpc_metadata_array_init(&accept->metadata);
     if (grpc_server_request_call(accept->server->core, &accept->call, &accept->details, &accept->metadata,
-                                 accept->queue, accept->queue, &accept->tag) != GRPC_CALL_OK) {
+                                 accept->queue->core, accept->queue->core, &accept->tag) != GRPC_CALL_OK) {
         grpc_call_details_destroy(&accept->details);
         grpc_metadata_array_destroy(&accept->metadata);
     }
@@ -199,7 +207,7 @@ static od_code start_threads(struct od_rpc_server *server, struct od_error *err)
 {
     od_code rc = OD_OK;
     for (unsigned i = 0; rc == OD_OK && i < server->queue_count; i++)
-        rc = od_thread_start(&server->threads[i], "grpc-server", queue_thread, server->queues[i], err);
+        rc = od_thread_start(&server->queues[i].thread, "grpc-server", queue_thread, &server->queues[i], err);
     return rc;
 }
 
@@ -225,19 +233,18 @@ od_code od_rpc_server_start(const struct od_rpc_server_options *options, struct 
     server->shutdown_tag.run = on_shutdown;
     od_health_init(server);
 
-    server->queues = od_calloc(threads, sizeof(void *));
-    server->threads = od_calloc(threads, sizeof *server->threads);
+    server->queues = od_calloc(threads, sizeof *server->queues);
     server->accepts = od_calloc((size_t)threads * ACCEPTS_PER_QUEUE, sizeof *server->accepts);
-    if (!server->queues || !server->threads || !server->accepts) {
+    if (!server->queues || !server->accepts) {
         rc = od_fail(err, OD_NO_MEMORY, "no memory for %u threads of the gRPC server", threads);
         goto out;
     }
     OD_TRY(od_auth_init(&server->auth, options->token, err));
     server->core = core_new(options->message_bytes_max);
     for (unsigned i = 0; i < threads; i++) {
-        server->queues[i] = grpc_completion_queue_create_for_next(NULL);
+        server->queues[i].core = grpc_completion_queue_create_for_next(NULL);
         server->queue_count++;
-        grpc_server_register_completion_queue(server->core, server->queues[i], NULL);
+        grpc_server_register_completion_queue(server->core, server->queues[i].core, NULL);
     }
     OD_TRY(bind_address(server, options, err));
     OD_TRY(start_threads(server, err));
@@ -247,7 +254,7 @@ od_code od_rpc_server_start(const struct od_rpc_server_options *options, struct 
         struct od_accept *accept = &server->accepts[i];
         accept->tag.run = on_arrived;
         accept->server = server;
-        accept->queue = server->queues[i % threads];
+        accept->queue = &server->queues[i % threads];
         accept_request(accept);
     }
     *out = server;
@@ -284,18 +291,18 @@ void od_rpc_server_stop(struct od_rpc_server *server, uint64_t drain_ms)
     }
     // gRPC insists on a shutdown also for a server that never started.
     if (server->core)
-        grpc_server_shutdown_and_notify(server->core, server->queues[0], &server->shutdown_tag);
+        grpc_server_shutdown_and_notify(server->core, server->queues[0].core, &server->shutdown_tag);
     if (server->started && !wait_quiet(server, drain_ms)) {
         grpc_server_cancel_all_calls(server->core);
         (void)wait_quiet(server, UINT64_MAX);
     }
     for (unsigned i = 0; i < server->queue_count; i++)
-        grpc_completion_queue_shutdown(server->queues[i]);
+        grpc_completion_queue_shutdown(server->queues[i].core);
     for (unsigned i = 0; i < server->queue_count; i++) {
-        if (server->threads[i].started)
-            od_thread_join(&server->threads[i]);
+        if (server->queues[i].thread.started)
+            od_thread_join(&server->queues[i].thread);
         else
-            queue_thread(server->queues[i]); // returns when the queue is empty
+            queue_thread(&server->queues[i]); // returns when the queue is empty
     }
 }
 
@@ -307,12 +314,11 @@ void od_rpc_server_free(struct od_rpc_server *server)
     if (server->core)
         grpc_server_destroy(server->core);
     for (unsigned i = 0; i < server->queue_count; i++)
-        grpc_completion_queue_destroy(server->queues[i]);
+        grpc_completion_queue_destroy(server->queues[i].core);
     od_auth_release(&server->auth);
     pthread_cond_destroy(&server->changed);
     pthread_mutex_destroy(&server->lock);
     od_free(server->queues);
-    od_free(server->threads);
     od_free(server->accepts);
     od_free(server);
     od_rpc_runtime_unref();

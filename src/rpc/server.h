@@ -32,8 +32,8 @@ struct od_method {
     // only after od_call_read_next: that is the back-pressure.
     void (*message)(struct od_call *call, const uint8_t *data, size_t bytes);
     // The peer will send nothing more (noticed while reading, so only after od_call_read_next). A connection that broke
-    // never looks like a half-close as long as nothing has been sent; after the first reply the two can be confused
-    // for the moment until `closed`, so a two-way protocol needs an explicit last message.
+    // never looks like this as long as nothing has been sent. After the first reply this is called 20 ms late, by when
+    // a break is nearly always known; what must be certain has to wait for `closed`, whose `cancelled` tells.
     void (*half_closed)(struct od_call *call);
     // Everything given to od_call_send so far has left for the transport (flow control said yes): send more.
     void (*sendable)(struct od_call *call);

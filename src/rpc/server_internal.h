@@ -18,11 +18,19 @@ struct od_tag {
     void (*run)(struct od_tag *tag, bool ok);
 };
 
+// A completion queue and its one thread. Calls that wait for time to pass hang in `delayed`, first the one that is due
+// first; only the thread itself touches the list.
+struct od_queue {
+    grpc_completion_queue *core;
+    struct od_thread thread;
+    struct od_call *delayed, *delayed_last;
+};
+
 // A call that has arrived, as gRPC describes it.
 struct od_accept {
     struct od_tag tag;
     struct od_rpc_server *server;
-    grpc_completion_queue *queue;
+    struct od_queue *queue;
     grpc_call *call;
     grpc_call_details details;
     grpc_metadata_array metadata;
@@ -43,8 +51,7 @@ enum { OD_HEALTH_METHODS = 2 };
 struct od_rpc_server {
     grpc_server *core;
     unsigned queue_count;
-    grpc_completion_queue **queues; // one thread each
-    struct od_thread *threads;
+    struct od_queue *queues;
     struct od_accept *accepts;
     const struct od_method *methods;
     size_t method_count;
@@ -68,6 +75,9 @@ struct od_rpc_server {
 
 // call.c: takes the arrived call over.
 void od_call_accept(struct od_accept *accept);
+// call.c: runs what is due in queue->delayed. Returns when to come again (od_clock_ms; UINT64_MAX: nothing waits).
+uint64_t od_call_run_delayed(struct od_queue *queue);
+void od_call_drop_delayed(struct od_queue *queue);
 // server.c
 void od_server_call_begun(struct od_rpc_server *server);
 void od_server_call_ended(struct od_rpc_server *server);

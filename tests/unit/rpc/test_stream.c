@@ -325,6 +325,20 @@ static void test_break_is_no_half_close(void **state)
     }
     assert_int_equal(f.cancelled, 200);
     assert_int_equal(f.half_closed, 0);
+    // The same on calls that have been answered in part.
+    for (unsigned i = 1; i <= 50; i++) {
+        struct od_received message;
+        bool end;
+        struct od_stream *stream = open_stream(&f, "/test.Service/Both", NULL);
+        check_ok(send_bytes(stream, "x", 1, &err), &err);
+        check_ok(od_stream_receive(stream, 0, NULL, &message, &end, &err), &err);
+        od_received_release(&message);
+        od_stream_close(stream);
+        fixture_await(&f, &f.closed, 200 + i);
+    }
+    wait_ms(50);
+    assert_int_equal(f.cancelled, 250);
+    assert_int_equal(f.half_closed, 0);
     fixture_stop(&f);
 }
 
