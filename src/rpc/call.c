@@ -1,4 +1,4 @@
-// call.c - one call on the server: operations in flight, queued replies, callbacks in order.
+// call.c - one call on the server: operations in flight, queued replies, callbacks in order. It begins in arrival.c.
 //
 // Invariants
 //   C1  A call is bound to one completion queue, whose one thread runs all its callbacks: they never overlap.
@@ -9,7 +9,7 @@
 //       when the last od_call reference goes: a forgotten reference must not keep the server from stopping.
 //   C4  After `gone` or `finish` no message, half_closed or sendable callback begins.
 //   C5  Every queued message's release function runs exactly once, also when the peer has left.
-#include "rpc/server_internal.h"
+#include "rpc/call_internal.h"
 
 #include "base/alloc.h"
 #include "os/clock.h"
@@ -18,63 +18,15 @@
 #include "rpc/message.h"
 
 #include <grpc/byte_buffer.h>
-#include <grpc/grpc_security.h>
-#include <grpc/support/alloc.h>
 
-#include <stdio.h>
 #include <string.h>
 
 #define HALF_CLOSE_DELAY_MS 20u
 
-struct outgoing {
-    struct outgoing *next;
+struct od_outgoing {
+    struct od_outgoing *next;
     grpc_byte_buffer *buffer;
     size_t bytes;
-};
-
-enum finish { FINISH_NONE, FINISH_WANTED, FINISH_STARTED };
-
-struct od_call {
-    atomic_uint references;
-    struct od_rpc_server *server;
-    const struct od_method *method;
-    grpc_call *core;
-    _Atomic(void *) context;
-    gpr_timespec deadline;
-    _Atomic(const char *) identity;
-    bool token_known; // the header's token was right
-    bool started;     // start has run: closed will
-    char peer[80];
-    char certificate[96];
-
-    pthread_mutex_t lock;
-    struct outgoing *first, *last; // not yet given to gRPC
-    struct outgoing *in_flight;
-    size_t unsent_bytes;
-    bool sending;
-    bool metadata_sent;
-    bool confirming; // the operation in flight only proves that a half-close is one
-    bool reading;
-    bool any_message;
-    bool broken; // a send failed: close will follow
-    bool gone;
-    enum finish finish;
-    unsigned operations;
-
-    struct od_tag send_tag, receive_tag, close_tag;
-    grpc_byte_buffer *incoming;
-    int cancelled;
-    struct od_received *message; // during the message callback
-    struct od_queue *queue;
-    struct od_call *next_delayed; // in queue->delayed, which holds a reference
-    uint64_t due_ms;
-    grpc_status_code status;
-    char status_text[512];
-    grpc_metadata trailing;
-    bool has_detail;
-
-    size_t header_bytes;
-    char headers[]; // "name\0value\0" pairs
 };
 
 static struct od_call *call_of(struct od_tag *tag, size_t offset)
@@ -84,7 +36,7 @@ static struct od_call *call_of(struct od_tag *tag, size_t offset)
 
 // ---- life
 
-static void call_free(struct od_call *call)
+void od_call_free(struct od_call *call)
 {
     if (call->has_detail) {
         grpc_slice_unref(call->trailing.key);
@@ -103,7 +55,7 @@ struct od_call *od_call_ref(struct od_call *call)
 void od_call_unref(struct od_call *call)
 {
     if (call && atomic_fetch_sub_explicit(&call->references, 1, memory_order_acq_rel) == 1)
-        call_free(call);
+        od_call_free(call);
 }
 
 // With the lock held, before an operation is started.
@@ -133,10 +85,10 @@ static void operation_refused(struct od_call *call)
     operation_end(call);
 }
 
-static void outgoing_free(struct outgoing *item)
+static void outgoing_free(struct od_outgoing *item)
 {
     while (item) {
-        struct outgoing *next = item->next;
+        struct od_outgoing *next = item->next;
         grpc_byte_buffer_destroy(item->buffer);
         od_free(item);
         item = next;
@@ -152,7 +104,7 @@ static void pump(struct od_call *call)
     size_t count = 0;
     memset(ops, 0, sizeof ops);
     pthread_mutex_lock(&call->lock);
-    if (call->sending || call->gone || call->broken || (!call->first && call->finish != FINISH_WANTED)) {
+    if (call->sending || call->gone || call->broken || (!call->first && call->finish != OD_FINISH_WANTED)) {
         pthread_mutex_unlock(&call->lock);
         return;
     }
@@ -160,7 +112,7 @@ static void pump(struct od_call *call)
         call->metadata_sent = true;
         ops[count++].op = GRPC_OP_SEND_INITIAL_METADATA;
     }
-    struct outgoing *item = call->first;
+    struct od_outgoing *item = call->first;
     if (item) {
         call->first = item->next;
         if (!call->first)
@@ -172,8 +124,8 @@ static void pump(struct od_call *call)
         ops[count++].data.send_message.send_message = item->buffer;
     }
     grpc_slice details = grpc_empty_slice();
-    if (!call->first && call->finish == FINISH_WANTED) {
-        call->finish = FINISH_STARTED;
+    if (!call->first && call->finish == OD_FINISH_WANTED) {
+        call->finish = OD_FINISH_STARTED;
         ops[count].op = GRPC_OP_SEND_STATUS_FROM_SERVER;
         ops[count].data.send_status_from_server.status = call->status;
         if (call->status_text[0]) {
@@ -206,7 +158,7 @@ static void on_sent(struct od_tag *tag, bool ok)
 {
     struct od_call *call = call_of(tag, offsetof(struct od_call, send_tag));
     pthread_mutex_lock(&call->lock);
-    struct outgoing *item = call->in_flight;
+    struct od_outgoing *item = call->in_flight;
     bool confirmed = call->confirming && ok;
     call->in_flight = NULL;
     call->sending = false;
@@ -215,7 +167,7 @@ static void on_sent(struct od_tag *tag, bool ok)
         call->unsent_bytes -= item->bytes;
     if (!ok)
         call->broken = true;
-    bool live = !call->gone && !call->broken && call->finish == FINISH_NONE;
+    bool live = !call->gone && !call->broken && call->finish == OD_FINISH_NONE;
     bool drained = live && item && !call->first;
     pthread_mutex_unlock(&call->lock);
     outgoing_free(item);
@@ -231,7 +183,7 @@ static void on_sent(struct od_tag *tag, bool ok)
 static void enqueue(struct od_call *call, const struct od_segment *segments, size_t count, od_release_fn release,
                     void *owner, bool finish)
 {
-    struct outgoing *item = od_alloc(sizeof *item);
+    struct od_outgoing *item = od_alloc(sizeof *item);
     grpc_byte_buffer *buffer = item ? od_bytes_wrap(segments, count, release, owner) : NULL;
     if (!buffer) {
         od_free(item);
@@ -242,15 +194,15 @@ static void enqueue(struct od_call *call, const struct od_segment *segments, siz
         od_call_fail(call, &err);
         return;
     }
-    *item = (struct outgoing){.buffer = buffer, .bytes = od_segments_bytes(segments, count)};
+    *item = (struct od_outgoing){.buffer = buffer, .bytes = od_segments_bytes(segments, count)};
     pthread_mutex_lock(&call->lock);
-    bool dropped = call->gone || call->broken || call->finish != FINISH_NONE;
+    bool dropped = call->gone || call->broken || call->finish != OD_FINISH_NONE;
     if (!dropped) {
         *(call->last ? &call->last->next : &call->first) = item;
         call->last = item;
         call->unsent_bytes += item->bytes;
         if (finish)
-            call->finish = FINISH_WANTED;
+            call->finish = OD_FINISH_WANTED;
     }
     pthread_mutex_unlock(&call->lock);
     if (dropped)
@@ -282,8 +234,8 @@ size_t od_call_unsent_bytes(struct od_call *call)
 void od_call_finish(struct od_call *call)
 {
     pthread_mutex_lock(&call->lock);
-    if (call->finish == FINISH_NONE)
-        call->finish = FINISH_WANTED;
+    if (call->finish == OD_FINISH_NONE)
+        call->finish = OD_FINISH_WANTED;
     pthread_mutex_unlock(&call->lock);
     pump(call);
 }
@@ -295,8 +247,8 @@ void od_call_fail(struct od_call *call, const struct od_error *error)
     // Without memory for the detail the status and its text still say what happened.
     bool packed = od_error_pack(error, &detail, NULL) == OD_OK;
     pthread_mutex_lock(&call->lock);
-    if (call->finish == FINISH_NONE && !call->gone) {
-        call->finish = FINISH_WANTED;
+    if (call->finish == OD_FINISH_NONE && !call->gone) {
+        call->finish = OD_FINISH_WANTED;
         call->status = (grpc_status_code)od_code_grpc(error->code == OD_OK ? OD_INTERNAL : error->code);
         od_text_clean(call->status_text, sizeof call->status_text, error->message, strlen(error->message),
                       OD_STATUS_ESCAPED_BYTES);
@@ -316,7 +268,7 @@ void od_call_fail(struct od_call *call, const struct od_error *error)
 void od_call_read_next(struct od_call *call)
 {
     pthread_mutex_lock(&call->lock);
-    if (call->reading || call->gone || call->finish != FINISH_NONE) {
+    if (call->reading || call->gone || call->finish != OD_FINISH_NONE) {
         pthread_mutex_unlock(&call->lock);
         return;
     }
@@ -348,7 +300,7 @@ uint64_t od_call_run_delayed(struct od_queue *queue)
             return call->due_ms;
         queue->delayed = call->next_delayed;
         pthread_mutex_lock(&call->lock);
-        bool live = !call->gone && !call->broken && call->finish == FINISH_NONE;
+        bool live = !call->gone && !call->broken && call->finish == OD_FINISH_NONE;
         pthread_mutex_unlock(&call->lock);
         if (live)
             call->method->half_closed(call);
@@ -427,7 +379,7 @@ static void on_received(struct od_tag *tag, bool ok)
     grpc_byte_buffer *buffer = call->incoming;
     call->incoming = NULL;
     call->reading = false;
-    bool live = !call->gone && !call->broken && call->finish == FINISH_NONE;
+    bool live = !call->gone && !call->broken && call->finish == OD_FINISH_NONE;
     pthread_mutex_unlock(&call->lock);
     if (live && ok && buffer)
         deliver(call, buffer);
@@ -445,10 +397,10 @@ static void on_closed(struct od_tag *tag, bool ok)
     (void)ok; // this operation always succeeds
     struct od_call *call = call_of(tag, offsetof(struct od_call, close_tag));
     pthread_mutex_lock(&call->lock);
-    struct outgoing *left = call->first;
+    struct od_outgoing *left = call->first;
     call->first = call->last = NULL;
     call->gone = true;
-    for (struct outgoing *item = left; item; item = item->next)
+    for (struct od_outgoing *item = left; item; item = item->next)
         call->unsent_bytes -= item->bytes;
     pthread_mutex_unlock(&call->lock);
     outgoing_free(left);
@@ -457,118 +409,11 @@ static void on_closed(struct od_tag *tag, bool ok)
     operation_end(call);
 }
 
-// ---- arrival
-
-static const struct od_method unknown_method = {.name = "", .public_access = true};
-
-static bool slice_is(grpc_slice slice, const char *text)
+bool od_call_begin(struct od_call *call)
 {
-    return grpc_slice_str_cmp(slice, text) == 0;
-}
-
-static const struct od_method *find_method(const struct od_rpc_server *server, grpc_slice name)
-{
-    for (size_t i = 0; i < server->method_count; i++)
-        if (slice_is(name, server->methods[i].name))
-            return &server->methods[i];
-    for (size_t i = 0; i < OD_HEALTH_METHODS; i++)
-        if (slice_is(name, server->health_methods[i].name))
-            return &server->health_methods[i];
-    return &unknown_method;
-}
-
-static bool slice_is_text(grpc_slice slice)
-{
-    return GRPC_SLICE_LENGTH(slice) == 0 || !memchr(GRPC_SLICE_START_PTR(slice), '\0', GRPC_SLICE_LENGTH(slice));
-}
-
-// Secrets and binary values are not kept.
-static bool header_kept(const grpc_metadata *header)
-{
-    return !grpc_is_binary_header(header->key) && !slice_is(header->key, "authorization") &&
-           slice_is_text(header->key) && slice_is_text(header->value);
-}
-
-static size_t headers_size(const grpc_metadata_array *metadata)
-{
-    size_t bytes = 0;
-    for (size_t i = 0; i < metadata->count; i++)
-        if (header_kept(&metadata->metadata[i]))
-            bytes += GRPC_SLICE_LENGTH(metadata->metadata[i].key) + GRPC_SLICE_LENGTH(metadata->metadata[i].value) + 2;
-    return bytes;
-}
-
-static char *put_slice(char *at, grpc_slice slice)
-{
-    size_t bytes = GRPC_SLICE_LENGTH(slice);
-    if (bytes)
-        memcpy(at, GRPC_SLICE_START_PTR(slice), bytes);
-    at[bytes] = '\0';
-    return at + bytes + 1;
-}
-
-static void read_certificate(struct od_call *call)
-{
-    grpc_auth_context *context = grpc_call_auth_context(call->core);
-    if (!context)
-        return;
-    grpc_auth_property_iterator names = grpc_auth_context_find_properties_by_name(context, GRPC_X509_CN_PROPERTY_NAME);
-    const grpc_auth_property *name = grpc_auth_property_iterator_next(&names);
-    if (name)
-        snprintf(call->certificate, sizeof call->certificate, "certificate:%.*s",
-                 (int)(name->value_length < 80 ? name->value_length : 80), name->value);
-    grpc_auth_context_release(context);
-}
-
-static void read_token(struct od_call *call, const grpc_metadata_array *metadata)
-{
-    const struct od_auth *auth = &call->server->auth;
-    for (size_t i = 0; i < metadata->count && !call->token_known; i++) {
-        const grpc_metadata *header = &metadata->metadata[i];
-        if (slice_is(header->key, "authorization"))
-            call->token_known = od_auth_header_ok(auth, (const char *)GRPC_SLICE_START_PTR(header->value),
-                                                  GRPC_SLICE_LENGTH(header->value));
-    }
-    if (!auth->token)
-        call->token_known = true;
-}
-
-void od_call_accept(struct od_accept *accept)
-{
-    struct od_rpc_server *server = accept->server;
-    size_t header_bytes = headers_size(&accept->metadata);
-    struct od_call *call = od_calloc(1, sizeof *call + header_bytes);
-    if (!call) {
-        grpc_call_cancel_with_status(accept->call, GRPC_STATUS_RESOURCE_EXHAUSTED, "the server is out of memory", NULL);
-        grpc_call_unref(accept->call);
-        return;
-    }
-    atomic_init(&call->references, 1);
-    pthread_mutex_init(&call->lock, NULL);
-    call->server = server;
-    call->core = accept->call;
-    call->queue = accept->queue;
-    call->deadline = accept->details.deadline;
-    call->method = find_method(server, accept->details.method);
     call->send_tag.run = on_sent;
     call->receive_tag.run = on_received;
     call->close_tag.run = on_closed;
-    call->header_bytes = header_bytes;
-    char *at = call->headers;
-    for (size_t i = 0; i < accept->metadata.count; i++)
-        if (header_kept(&accept->metadata.metadata[i]))
-            at = put_slice(put_slice(at, accept->metadata.metadata[i].key), accept->metadata.metadata[i].value);
-    char *peer = grpc_call_get_peer(call->core);
-    snprintf(call->peer, sizeof call->peer, "%s", peer ? peer : "");
-    gpr_free(peer);
-    if (server->certificates)
-        read_certificate(call);
-    read_token(call, &accept->metadata);
-    atomic_init(&call->identity, server->auth.token && call->token_known ? server->auth.identity
-                                 : call->certificate[0]                  ? call->certificate
-                                                                         : "anonymous");
-    od_server_call_begun(server);
-
     pthread_mutex_lock(&call->lock);
     operation_begin(call);
     pthread_mutex_unlock(&call->lock);
@@ -576,82 +421,10 @@ void od_call_accept(struct od_accept *accept)
     memset(&op, 0, sizeof op);
     op.op = GRPC_OP_RECV_CLOSE_ON_SERVER;
     op.data.recv_close_on_server.cancelled = &call->cancelled;
-    if (grpc_call_start_batch(call->core, &op, 1, &call->close_tag, NULL) != GRPC_CALL_OK) {
-        // Not reached with a call that has just arrived; without the notice the call ends here.
-        call->gone = true;
-        operation_refused(call);
-        od_call_unref(call);
-        return;
-    }
-
-    struct od_error err = {0};
-    if (call->method == &unknown_method) {
-        char *name = grpc_slice_to_c_string(accept->details.method);
-        (void)od_fail(&err, OD_UNSUPPORTED, "this server has no method %.200s", name);
-        gpr_free(name);
-        od_call_fail(call, &err);
-    } else if (!call->method->public_access && !call->token_known) {
-        (void)od_fail(&err, OD_UNAUTHENTICATED,
-                      "this server needs a token: send the right one as \"authorization: Bearer TOKEN\"");
-        od_call_fail(call, &err);
-    } else {
-        call->started = true;
-        if (call->method->start)
-            call->method->start(call, call->method->service);
-        od_call_read_next(call);
-    }
-    od_call_unref(call);
-}
-
-// ---- what handlers ask
-
-void od_call_set_context(struct od_call *call, void *context)
-{
-    atomic_store(&call->context, context);
-}
-
-void *od_call_context(struct od_call *call)
-{
-    return atomic_load(&call->context);
-}
-
-uint64_t od_call_deadline_ms(const struct od_call *call)
-{
-    if (gpr_time_cmp(call->deadline, gpr_inf_future(call->deadline.clock_type)) == 0)
-        return UINT64_MAX;
-    gpr_timespec left = gpr_time_sub(call->deadline, gpr_now(call->deadline.clock_type));
-    int64_t ms = left.tv_sec * 1000 + left.tv_nsec / 1000000;
-    return ms > 0 ? (uint64_t)ms : 0;
-}
-
-const char *od_call_peer(const struct od_call *call)
-{
-    return call->peer;
-}
-
-const char *od_call_identity(const struct od_call *call)
-{
-    return atomic_load(&call->identity);
-}
-
-const char *od_call_header(const struct od_call *call, const char *name)
-{
-    const char *at = call->headers, *end = call->headers + call->header_bytes;
-    while (at < end) {
-        const char *value = at + strlen(at) + 1;
-        if (strcmp(at, name) == 0)
-            return value;
-        at = value + strlen(value) + 1;
-    }
-    return NULL;
-}
-
-bool od_call_token_ok(struct od_call *call, const char *token)
-{
-    if (call->token_known)
+    if (grpc_call_start_batch(call->core, &op, 1, &call->close_tag, NULL) == GRPC_CALL_OK)
         return true;
-    if (!token || !od_auth_token_ok(&call->server->auth, token, strlen(token)))
-        return false;
-    atomic_store(&call->identity, (const char *)call->server->auth.identity);
-    return true;
+    // Not seen with a call that has just arrived; without the notice the call ends here.
+    call->gone = true;
+    operation_refused(call);
+    return false;
 }

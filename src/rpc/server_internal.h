@@ -73,7 +73,7 @@ struct od_rpc_server {
     size_t watcher_count;
 };
 
-// call.c: takes the arrived call over.
+// arrival.c: takes the arrived call over.
 void od_call_accept(struct od_accept *accept);
 // call.c: runs what is due in queue->delayed. Returns when to come again (od_clock_ms; UINT64_MAX: nothing waits).
 uint64_t od_call_run_delayed(struct od_queue *queue);
