@@ -517,6 +517,9 @@ void Column::CommitStrings() {
 }
 
 void Column::Commit() {
+	if (taken.count == 0) {
+		return; // nor have the children any rows
+	}
 	if (travel.form == Form::NOTHING) {
 		rows += taken.count;
 		nulls = rows;
