@@ -10,6 +10,8 @@
 // With external access only what would break the server itself is refused.
 #include "engine/engine_internal.hpp"
 
+#include "engine/statement.hpp"
+
 #include "duckdb/catalog/catalog.hpp"
 #include "duckdb/catalog/catalog_search_path.hpp"
 #include "duckdb/common/opener_file_system.hpp"
@@ -20,6 +22,7 @@
 #include "duckdb/parser/parsed_data/detach_info.hpp"
 #include "duckdb/parser/statement/explain_statement.hpp"
 #include "duckdb/parser/statement/set_statement.hpp"
+#include "duckdb/planner/binder.hpp"
 #include "duckdb/planner/operator/logical_pragma.hpp"
 #include "duckdb/planner/operator/logical_reset.hpp"
 #include "duckdb/planner/operator/logical_set.hpp"
@@ -166,6 +169,7 @@ void PostBind(PlannerExtensionInput &input, BoundStatement &statement) {
 	if (statement.plan) {
 		CheckOperator(static_cast<PolicyInfo &>(*input.info).engine, *statement.plan);
 	}
+	openduck::Run::Bound(input.context, input.binder.GetStatementProperties());
 }
 
 } // namespace

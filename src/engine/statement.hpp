@@ -11,8 +11,8 @@
 
 namespace openduck {
 
-//! Lives on the stack of od_connection_run. DuckDB calls back into it twice: when the query has begun (its transaction
-//! is open, nothing is bound) and when it is planned (nothing has run): see statement.cpp.
+//! Lives on the stack of od_connection_run. DuckDB calls back into it three times before the statement has an effect:
+//! see binding.cpp.
 class Run {
 public:
 	Run(struct od_connection &connection, const struct od_statement &statement, struct od_result *result);
@@ -23,6 +23,8 @@ public:
 	static void Attach(struct od_connection &connection);
 
 	void QueryBegin(duckdb::ClientContext &context) noexcept;
+	//! Called for every bound statement of the instance, by its planner extension (policy.cpp).
+	static void Bound(duckdb::ClientContext &context, duckdb::StatementProperties &properties);
 	duckdb::unique_ptr<duckdb::PhysicalOperator> Planned(duckdb::ClientContext &context,
 	                                                     duckdb::PreparedStatementData &data);
 
@@ -42,6 +44,7 @@ private:
 	bool WritesDatabase(const duckdb::StatementProperties &properties) const;
 	CatalogVersion FinalVersion();
 	void Reject(od_code code, const char *format, ...) __attribute__((format(printf, 3, 4)));
+	void ThrowIfRejected();
 	[[noreturn]] void Throw(const duckdb::ErrorData &error);
 	void ThrowIfInterrupted();
 
@@ -63,6 +66,20 @@ private:
 	CatalogVersion bound; // what the statement's transaction saw when it began
 	bool has_bound = false;
 	bool catalog_changed = false; // by this statement, or by the transaction it commits
+};
+
+//! How DuckDB finds the connection's running statement.
+class ConnectionState : public duckdb::ClientContextState {
+public:
+	static constexpr const char *KEY = "openduck";
+	explicit ConnectionState(struct od_connection &connection_p) : connection(connection_p) {
+	}
+	void QueryBegin(duckdb::ClientContext &context) override {
+		if (connection.run) {
+			connection.run->QueryBegin(context);
+		}
+	}
+	struct od_connection &connection;
 };
 
 } // namespace openduck

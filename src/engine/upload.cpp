@@ -331,6 +331,11 @@ od_code od_upload_finish(struct od_upload *upload, uint64_t batches, uint64_t ro
 }
 
 void od_upload_abort(struct od_upload *upload, const struct od_error *failure) {
+	struct od_error reason = *failure;
+	if (reason.code == OD_CANCELLED) {
+		// The rows were given up, not the statement that reads them: it must not look cancelled itself.
+		reason.code = OD_DISCONNECTED;
+	}
 	{
 		std::lock_guard<std::mutex> guard(upload->lock);
 		if (upload->ended) {
@@ -338,7 +343,7 @@ void od_upload_abort(struct od_upload *upload, const struct od_error *failure) {
 		}
 		upload->ended = true;
 	}
-	od_batch_queue_finish(upload->queue, failure);
+	od_batch_queue_finish(upload->queue, &reason);
 }
 
 bool od_upload_claimed(struct od_upload *upload) {

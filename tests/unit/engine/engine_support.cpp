@@ -258,9 +258,14 @@ void od_sample_make(struct od_sample *sample, const char *sql, size_t rows_per_b
 		od_batch_unref(batch);
 	};
 	while (auto chunk = result->Fetch()) {
-		for (duckdb::idx_t at = 0; at < chunk->size();) {
-			at += encoder.Append(*chunk, at);
-			if (at < chunk->size() || encoder.Rows() >= rows_per_batch) {
+		for (duckdb::idx_t at = 0; at < chunk->size(); at += rows_per_batch) {
+			auto count = std::min<duckdb::idx_t>(rows_per_batch, chunk->size() - at);
+			duckdb::SelectionVector rows(at, count);
+			duckdb::DataChunk piece;
+			piece.InitializeEmpty(result->types);
+			piece.Slice(*chunk, rows, count);
+			Require(encoder.Append(piece) == count, "sample", "a batch is too large");
+			if (encoder.Rows() >= rows_per_batch) {
 				flush();
 			}
 		}

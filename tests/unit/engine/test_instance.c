@@ -156,7 +156,10 @@ static pid_t spawn_child(const char *mode, const char *directory, int *output)
     posix_spawn_file_actions_init(&actions);
     posix_spawn_file_actions_adddup2(&actions, ends[1], STDOUT_FILENO);
     posix_spawn_file_actions_addclose(&actions, ends[0]);
-    char *const arguments[] = {"test", "child", (char *)mode, (char *)directory, NULL};
+    char words[4][96] = {"test", "child"};
+    snprintf(words[2], sizeof(words[2]), "%s", mode);
+    snprintf(words[3], sizeof(words[3]), "%s", directory);
+    char *const arguments[] = {words[0], words[1], words[2], words[3], NULL};
     pid_t child;
     assert_int_equal(posix_spawn(&child, "/proc/self/exe", &actions, NULL, arguments, environ), 0);
     posix_spawn_file_actions_destroy(&actions);

@@ -97,11 +97,13 @@ static void test_own_files_are_refused(void **state)
 {
     struct od_fixture *fixture = *state;
     assert_sql(fixture, fixture->connection, "CREATE TABLE t AS SELECT 42 AS i", "1");
-    static const char *const forms[] = {"COPY t TO '%s'", "COPY t TO '%s.wal'", "SELECT * FROM read_blob('%s')",
-                                        "COPY t TO '%s.wal.checkpoint'"};
+    static const char *const forms[][2] = {{"COPY t TO", "'"},
+                                           {"COPY t TO", ".wal'"},
+                                           {"COPY t TO", ".wal.checkpoint'"},
+                                           {"SELECT * FROM read_blob(", "')"}};
     for (size_t i = 0; i < sizeof(forms) / sizeof(forms[0]); i++) {
         char sql[256];
-        snprintf(sql, sizeof(sql), forms[i], fixture->path);
+        snprintf(sql, sizeof(sql), "%s '%s%s", forms[i][0], fixture->path, forms[i][1]);
         assert_sql_has(fixture, fixture->connection, sql, "SQL Permission: ");
     }
     char sql[256];

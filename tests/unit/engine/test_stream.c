@@ -175,8 +175,7 @@ static void test_cancel_in_transaction(void **state)
     od_running_join(&running);
     assert_int_equal(running.rc, OD_CANCELLED);
     assert_sql_has(f, c, "SELECT 1", "Current transaction is aborted");
-    assert_sql_has(f, c, "COMMIT", "SQL ");
-    free(od_sql_text(f, c, "ROLLBACK"));
+    assert_sql(f, c, "COMMIT", ""); // DuckDB makes a ROLLBACK of it
     assert_sql(f, c, "SELECT count(*) FROM t", "0");
 }
 

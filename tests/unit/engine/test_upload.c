@@ -205,6 +205,10 @@ static void test_read_once(void **state)
     assert_sql_has(f, f->connection, "SELECT count(*) FROM openduck_upload(NULL)", "SQL Binder: ");
 
     upload = open_upload(f, "twice", &sample);
+    for (size_t i = 0; i < sample.batch_count; i++) {
+        push(upload, &sample, i);
+    }
+    assert_int_equal(od_upload_finish(upload, sample.batch_count, sample.rows, &err), OD_OK);
     assert_sql_has(f, f->connection, "SELECT count(*) FROM openduck_upload('twice') a, openduck_upload('twice') b",
                    "is read already");
     close_upload(f, upload, "twice");
@@ -221,7 +225,7 @@ static void test_waiting_holds_no_thread(void **state)
     struct od_connection *connections[WAITING];
     struct od_upload *uploads[WAITING];
     struct od_running running[WAITING];
-    char ids[WAITING][8], sql[WAITING][80];
+    char ids[WAITING][16], sql[WAITING][80];
     struct od_error err = {0};
     for (int i = 0; i < WAITING; i++) {
         assert_int_equal(od_connection_open(f->engine, &connections[i], &err), OD_OK);
@@ -270,15 +274,17 @@ static void test_room(void **state)
     struct od_upload *upload = open_upload(f, "u", &sample);
     atomic_int wakes = 0;
     struct od_error err = {0};
-    uint64_t number = 0;
+    uint64_t number = 0, rows = 0;
     while (od_upload_room(upload, (struct od_waker){count_wake, &wakes})) {
-        assert_int_equal(od_upload_push(upload, number, od_batch_ref(sample.batches[number % 8]), &err), OD_OK);
+        struct od_batch *batch = sample.batches[number % 8];
+        rows += batch->rows;
+        assert_int_equal(od_upload_push(upload, number, od_batch_ref(batch), &err), OD_OK);
         number++;
         assert_true(number < 1000);
     }
     assert_true(od_budget_used(f->budget) <= OD_QUEUE_SENDABLE_BYTES + 4 * OD_BATCH_BYTES_TARGET);
     assert_int_equal(atomic_load(&wakes), 0);
-    assert_int_equal(od_upload_finish(upload, number, number * 500, &err), OD_OK);
+    assert_int_equal(od_upload_finish(upload, number, rows, &err), OD_OK);
     assert_sql(f, f->connection, "SELECT count(*) > 1000 FROM openduck_upload('u')", "true");
     assert_int_equal(atomic_load(&wakes), 1);
     close_upload(f, upload, "u");
