@@ -1,12 +1,17 @@
 // batch_scan.cpp - numbered batches into chunks (see batch_scan.hpp).
 //
+// A claim is a run of consecutive batches for one thread, with one batch index. It stays open until it covers a row
+// group: its owner decodes what is there meanwhile, and threads that come for more fill it before they begin their own.
+//
 // Invariants
-//   S1  Batches are taken under the lock, in the source's order; a claim's batches are consecutive and have one index.
-//   S2  Claim indexes rise with the order of their rows, so an ordered sink restores it.
+//   S1  Batches are taken under the lock, in the source's order; at most one claim is open, the newest.
+//   S2  Claim indexes rise with the order of their rows, so an ordered sink restores it; a thread's indexes only rise.
 //   S3  At most one waker is with the source at a time: the source is asked again only after it was called.
-//   S4  A DuckDB thread waits here for a few milliseconds at most. After that the scan returns BLOCKED with a task that
-//       waits as shortly, so that other work of the process gets its turn (DuckDB 1.5 gives a table function no way to
-//       be woken from outside). In synchronous mode, where BLOCKED is not allowed, it waits on, noticing interrupts.
+//   S4  Nothing waits under the lock. A DuckDB thread waits here for a few milliseconds at most; then the scan returns
+//       BLOCKED with a task that waits as shortly, so that other work of the process gets its turn (DuckDB 1.5 gives a
+//       table function no way to be woken from outside). In synchronous mode, where BLOCKED is not allowed, it waits on,
+//       noticing interrupts.
+//   S5  A claim holds at most CLAIM_READY_MAX batches that are not decoded yet.
 #include "duck/batch_scan.hpp"
 
 #include "base/limits.h"
@@ -15,6 +20,7 @@
 
 #include <chrono>
 #include <condition_variable>
+#include <cstring>
 #include <deque>
 #include <mutex>
 
@@ -25,7 +31,7 @@ using namespace duckdb; // NOLINT: written in DuckDB's vocabulary
 namespace {
 
 constexpr auto SHORT_WAIT = std::chrono::milliseconds(2);
-constexpr auto CLAIM_WAIT = std::chrono::milliseconds(20); // for the rest of a claim that has begun
+constexpr idx_t CLAIM_READY_MAX = 16;
 
 //! What the source's waker signals. Shared with the source until it has called.
 struct Signal {
@@ -68,11 +74,19 @@ struct BatchUnref {
 };
 using BatchHolder = std::unique_ptr<struct od_batch, BatchUnref>;
 
+struct Claim {
+	idx_t index;
+	idx_t batches_wanted;
+	idx_t batches = 0;
+	idx_t rows = 0;
+	std::deque<BatchHolder> ready;
+};
+
 struct LocalState : public BatchScanGlobal::Local {
 	LocalState(ClientContext &context, const struct ArrowSchema &schema) : decoder(context, schema) {
 	}
 	BatchDecoder decoder;
-	std::deque<BatchHolder> claimed;
+	shared_ptr<Claim> claim;
 	idx_t index = 0;
 };
 
@@ -82,10 +96,11 @@ struct BatchScanGlobal::Impl {
 	unique_ptr<BatchSource> source;
 	vector<idx_t> columns;
 
-	std::mutex lock; // guards all below, and the source
+	std::mutex lock; // guards all below, the source, and what is in claims
 	shared_ptr<Signal> waiting;
+	shared_ptr<Claim> open; // the claim that is being filled
 	idx_t next_index = 0;
-	idx_t claim_batches = 1; // grows, so that the first rows come fast
+	idx_t batches_wanted = 1; // grows, so that the first rows come fast
 	bool ended = false;
 	ErrorData failure;
 
@@ -123,36 +138,45 @@ struct BatchScanGlobal::Impl {
 		return nullptr;
 	}
 
-	//! Fills the claim of one thread. False: there is nothing now (waiting set) or any more.
-	bool Claim(LocalState &local) {
-		if (failure.HasError()) {
-			failure.Throw();
+	void Fill(BatchHolder batch) {
+		open->rows += batch->rows;
+		open->batches++;
+		open->ready.push_back(std::move(batch));
+		if (open->rows >= OD_BATCH_ROWS_MAX || open->batches >= open->batches_wanted ||
+		    open->ready.size() >= CLAIM_READY_MAX) {
+			open = nullptr;
 		}
-		auto first = Take();
-		if (!first) {
+	}
+
+	//! The thread's next batch, or nullptr: there is nothing now (`waiting` is set) or any more (`ended` is).
+	BatchHolder Next(LocalState &local) {
+		while (true) {
+			auto &claim = local.claim;
+			if (claim && !claim->ready.empty()) {
+				auto batch = std::move(claim->ready.front());
+				claim->ready.pop_front();
+				local.index = claim->index;
+				return batch;
+			}
+			if (claim != open) {
+				claim = nullptr;
+			}
+			auto batch = Take();
 			if (failure.HasError()) {
 				failure.Throw();
 			}
-			return false;
-		}
-		idx_t rows = first->rows;
-		local.claimed.push_back(std::move(first));
-		auto deadline = std::chrono::steady_clock::now() + CLAIM_WAIT;
-		while (rows < OD_BATCH_ROWS_MAX && local.claimed.size() < claim_batches && !ended) {
-			auto batch = Take();
-			if (batch) {
-				rows += batch->rows;
-				local.claimed.push_back(std::move(batch));
-				continue;
+			if (!batch) {
+				return nullptr;
 			}
-			auto left = std::chrono::duration_cast<std::chrono::milliseconds>(deadline - std::chrono::steady_clock::now());
-			if (ended || left.count() <= 0 || !waiting->Wait(left)) {
-				break; // a failure is thrown by the next claim, after the rows before it
+			if (!open) {
+				open = make_shared_ptr<Claim>();
+				open->index = next_index++;
+				open->batches_wanted = batches_wanted;
+				batches_wanted *= batches_wanted < OD_BATCH_ROWS_MAX ? 2 : 1;
+				claim = open;
 			}
+			Fill(std::move(batch));
 		}
-		local.index = next_index++;
-		claim_batches = MinValue<idx_t>(claim_batches * 2, 64);
-		return true;
 	}
 };
 
@@ -178,23 +202,20 @@ void BatchScanGlobal::Scan(ClientContext &context, Local &local_p, TableFunction
 				return;
 			}
 		}
-		if (!local.claimed.empty()) {
-			auto batch = std::move(local.claimed.front());
-			local.claimed.pop_front();
-			local.decoder.Load(batch.get());
-			continue;
-		}
+		BatchHolder batch;
 		shared_ptr<Signal> waiting;
 		{
 			std::lock_guard<std::mutex> guard(impl->lock);
-			if (impl->Claim(local)) {
-				continue;
-			}
-			if (impl->ended) {
+			batch = impl->Next(local);
+			waiting = impl->waiting;
+			if (!batch && impl->ended) {
 				out.SetCardinality(0);
 				return;
 			}
-			waiting = impl->waiting;
+		}
+		if (batch) {
+			local.decoder.Load(batch.get());
+			continue;
 		}
 		if (waiting->Wait(SHORT_WAIT)) {
 			continue;
