@@ -104,6 +104,21 @@ enum od_result_kind Kind(const StatementProperties &properties) {
 	}
 }
 
+//! The type to tell a client; NULL's where binding could not tell.
+LogicalType ParameterType(const LogicalType &type) {
+	switch (type.id()) {
+	case LogicalTypeId::STRING_LITERAL:
+		return LogicalType::VARCHAR;
+	case LogicalTypeId::INVALID:
+	case LogicalTypeId::UNKNOWN:
+	case LogicalTypeId::ANY:
+	case LogicalTypeId::INTEGER_LITERAL:
+		return LogicalType::SQLNULL;
+	default:
+		return type;
+	}
+}
+
 } // namespace
 
 // Inside DuckDB's code a rule of ours is broken: remember why, and throw something that does not abort a transaction.
@@ -301,11 +316,8 @@ void Run::DescribeOne(unique_ptr<SQLStatement> parsed) {
 			vector<LogicalType> parameter_types;
 			for (auto &identifier : identifiers) {
 				auto entry = planner.value_map.find(identifier);
-				auto parameter_type = entry == planner.value_map.end() ? LogicalType(LogicalTypeId::UNKNOWN)
-				                                                       : entry->second->return_type;
-				parameter_types.push_back(parameter_type.IsValid() && parameter_type.id() != LogicalTypeId::UNKNOWN
-				                              ? parameter_type
-				                              : LogicalType::SQLNULL);
+				parameter_types.push_back(
+				    ParameterType(entry == planner.value_map.end() ? LogicalType::UNKNOWN : entry->second->return_type));
 			}
 			auto types = planner.types;
 			for (auto &column : types) {

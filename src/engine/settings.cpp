@@ -38,8 +38,10 @@ struct Setting {
 
 	void Set(Value value, bool clear) {
 		if (option && option->set_callback) {
-			SettingCallbackInfo info(context, SetScope::SESSION);
-			option->set_callback(info, value);
+			InTransaction([&] {
+				SettingCallbackInfo info(context, SetScope::SESSION);
+				option->set_callback(info, value);
+			});
 		} else if (!option && extension.set_function) {
 			extension.set_function(context, SetScope::SESSION, value);
 		}
@@ -48,6 +50,16 @@ struct Setting {
 			user_settings.ClearSetting(index);
 		} else {
 			user_settings.SetUserSetting(index, std::move(value));
+		}
+	}
+
+	// Some look into the catalog (default_collation). An open transaction is used as it is: a bad value must not abort it.
+	template <class BODY>
+	void InTransaction(BODY &&body) {
+		if (context.transaction.HasActiveTransaction()) {
+			body();
+		} else {
+			context.RunFunctionInTransaction(body);
 		}
 	}
 

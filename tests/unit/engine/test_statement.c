@@ -320,8 +320,21 @@ static void test_parameter_names_and_mistakes(void **state)
     assert_statement_has(f, f->connection, &s, "SQL Invalid Input: ");
     assert_sql_has(f, f->connection, "SELECT $1", "SQL Invalid Input: ");
 
+    // A text parameter is a literal: it takes the type of what it meets.
+    uint8_t *text_parameter;
+    size_t text_bytes;
+    od_make_parameters("'2024-01-02'", &text_parameter, &text_bytes);
+    s = statement_of("SELECT DATE '2024-01-02' = $1, $1");
+    s.parameters = text_parameter;
+    s.parameter_bytes = text_bytes;
+    assert_statement(f, f->connection, &s, "true|2024-01-02");
+    s.describe_only = true;
+    assert_statement(f, f->connection, &s, "");
+    free(text_parameter);
+    s = statement_of("SELECT $1, $2");
+    s.parameters = parameters;
+
     // Bytes of a peer: every truncation is an error, none a crash.
-    s.sql = "SELECT $1, $2", s.sql_bytes = strlen(s.sql);
     for (size_t cut = 1; cut < bytes; cut += 7) {
         s.parameter_bytes = cut;
         char *text = od_run_text(f, f->connection, &s);
@@ -394,6 +407,19 @@ static void test_settings(void **state)
     s.setting_count = 1;
     assert_statement(f, f->connection, &s, "");
     assert_sql(f, f->connection, "SELECT current_setting('TimeZone')", "America/Lima");
+
+    // One whose SET looks into the catalog, outside and inside a transaction.
+    struct od_setting collation = {"default_collation", "nocase"};
+    s = statement_of("SELECT 'A' = 'a'");
+    s.settings = &collation;
+    s.setting_count = 1;
+    assert_statement(f, f->connection, &s, "true");
+    assert_sql(f, f->connection, "BEGIN", "");
+    assert_statement(f, f->connection, &s, "true");
+    collation.value = "absent";
+    assert_statement_has(f, f->connection, &s, "SQL ");
+    assert_sql(f, f->connection, "SELECT 'A' = 'a'", "false"); // not aborted
+    assert_sql(f, f->connection, "COMMIT", "");
 
     static const struct od_setting refused[] = {
         {"threads", "1"}, {"memory_limit", "1GB"}, {"nonsense", "1"}, {"TimeZone", "Nowhere/Else"}, {"search_path", "absent"}};
