@@ -22,7 +22,7 @@ INCLUDES = {
     "src/engine": {"duck", "arrow", "os", "base"},
     "src/client": {"rpc", "arrow", "os", "base"},
     "src/server": {"engine", "rpc", "arrow", "os", "base"},
-    "src/cli": {"client", "server", "engine", "os", "base"},
+    "src/cli": {"client", "server", "engine", "duck", "rpc", "arrow", "os", "base"},
     "extension": {"client", "duck", "arrow", "base"},
 }
 FOLDERS = {folder.removeprefix("src/") for folder in INCLUDES}
@@ -31,7 +31,8 @@ FOLDERS = {folder.removeprefix("src/") for folder in INCLUDES}
 FOREIGN = [
     (r"grpc/(?!health/).*", ["src/rpc/"]),
     (r"nanoarrow/.*|nanoarrow.*\.h|flatcc/.*", ["src/arrow/"]),
-    (r"duckdb\.(h|hpp)|duckdb/.*|duckdb_extension\.h", ["src/duck/", "src/engine/", "extension/", "src/cli/render"]),
+    (r"duckdb\.(h|hpp)|duckdb/.*|duckdb_extension\.h",
+     ["src/duck/", "src/engine/", "extension/", "src/cli/render", "src/cli/script"]),
     (r"protobuf-c/.*|.*\.pb-c\.h", ["src/rpc/"]),
     (r"ini\.h", ["src/os/"]),
     (r"openssl/.*", ["src/rpc/", "src/server/", "src/os/"]),
