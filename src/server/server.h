@@ -1,0 +1,41 @@
+// server.h - an OpenDuck server in this process: data directory, engine, gRPC. What `openduck serve` starts.
+#ifndef OD_SERVER_SERVER_H
+#define OD_SERVER_SERVER_H
+
+#include "base/error.h"
+
+OD_BEGIN_C
+
+struct od_server;
+
+// Zero and NULL mean the default.
+struct od_server_options {
+    const char *directory; // data directory
+    const char *listen;    // "127.0.0.1:7878", "[::1]:0", "unix:/path"
+    const char *token;     // NULL: anybody who can connect may do anything
+    const char *tls_certificate_pem, *tls_key_pem, *tls_client_ca_pem;
+    uint64_t memory_limit_bytes; // of DuckDB, for each open database; default 60 % of the machine's memory
+    uint64_t pool_bytes;         // result and upload buffers of all statements together; default 512 MiB or 1/8 of it
+    uint64_t temp_bytes_max;     // spill files of one database
+    unsigned threads;            // DuckDB's threads per database; default: processors
+    unsigned running_max;        // statements running at once
+    unsigned queued_max;         // statements waiting
+    uint64_t queue_wait_ms;      // how long one may wait
+    unsigned sessions_max;
+    uint64_t session_idle_ms, transaction_idle_ms;
+    uint64_t statement_timeout_ms; // ceiling and default of a statement's deadline; 0: none
+    bool external_access;          // may SQL read and write files, load extensions?
+};
+
+OD_CHECKED od_code od_server_start(const struct od_server_options *options, struct od_server **server,
+                                   struct od_error *err);
+int od_server_port(const struct od_server *server);
+// Refuses new work, lets statements, streams and open transactions finish for at most drain_ms, interrupts the rest.
+// Blocks. Then od_server_free. May be cut short from any thread by od_server_hurry.
+void od_server_stop(struct od_server *server, uint64_t drain_ms);
+void od_server_hurry(struct od_server *server);
+void od_server_free(struct od_server *server); // stops it first when that has not been done; NULL is fine
+
+OD_END_C
+
+#endif
