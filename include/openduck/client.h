@@ -124,7 +124,7 @@ struct od_query_info {
     const char *statement;       /* "SELECT", "INSERT", ... */
     int result;                  /* 0 rows, 1 a count of changed rows, 2 nothing */
     bool read_only;
-    bool in_transaction;         /* after the statement */
+    bool in_transaction;         /* after the statement (of a long one: final at the end of its result) */
     const char *catalog_version; /* of the server, after the statement */
     const char *catalog_name;    /* of the database in the server's SQL */
     const char *incarnation;

@@ -317,6 +317,8 @@ od_code od_client_execute_with(struct od_client *client, struct od_session *sess
     if (session) {
         OD_TRY(od_session_enter(session, &execution.sequence, err));
         entered = true;
+        query->session = od_session_ref(session);
+        query->sequence = execution.sequence;
     }
     rc = send_statement(&execution, query, &reached, err);
 out:

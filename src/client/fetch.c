@@ -114,6 +114,26 @@ static od_code take_batch(struct fetch *fetch, struct od_received *message, cons
     return OD_OK;
 }
 
+// What the end says about the statement beyond its totals. A server that says nothing leaves the field empty.
+static od_code take_end(struct od_query *query, const struct od_received *message, struct od_error *err)
+{
+    ProtobufCMessage *unpacked;
+    od_code rc = od_message_unpack(&openduck__v1__stream_reply__descriptor, message->data, message->bytes, &unpacked, err);
+    if (rc != OD_OK)
+        return rc;
+    const Openduck__V1__StreamReply *reply = (const Openduck__V1__StreamReply *)(const void *)unpacked;
+    const Openduck__V1__End *end =
+        reply->message_case == OPENDUCK__V1__STREAM_REPLY__MESSAGE_END ? reply->end : NULL;
+    if (end && *end->catalog_version) {
+        query->end_in_transaction = end->in_transaction;
+        query->end_catalog_version = od_strdup(end->catalog_version);
+        if (!query->end_catalog_version)
+            rc = od_fail(err, OD_NO_MEMORY, "no memory for the end of a result");
+    }
+    protobuf_c_message_free_unpacked(unpacked, NULL);
+    return rc;
+}
+
 // The end is known; lets the call end in good order, so that the server need not take it for a lost client.
 static void farewell(struct fetch *fetch)
 {
@@ -150,8 +170,10 @@ static od_code receive(struct fetch *fetch, bool *done, struct od_error *err)
                 return rc;
             continue;
         }
-        od_received_release(&message);
         rc = od_tally_end(&query->tally, part.batches, part.rows, err);
+        if (rc == OD_OK)
+            rc = take_end(query, &message, err);
+        od_received_release(&message);
         if (rc != OD_OK)
             return rc;
         atomic_store(&query->server_done, true);

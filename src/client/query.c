@@ -4,6 +4,7 @@
 #include "arrow/ipc.h"
 #include "base/alloc.h"
 #include "client/client.h"
+#include "client/session.h"
 #include "openduck/arrow.h"
 
 #include <errno.h>
@@ -47,6 +48,9 @@ void od_query_unref(struct od_query *query)
         od_ipc_decoder_free(query->decoder);
     od_read_ahead_release(&query->ahead);
     od_cancel_unref(query->cancel);
+    if (query->session)
+        od_session_unref(query->session);
+    od_free(query->end_catalog_version);
     od_free(query->schema_copy);
     od_free(query->texts);
     od_free(query);
@@ -229,6 +233,17 @@ static enum od_pop next_inline(struct od_query *query, struct od_batch **batch)
     return OD_POP_EMPTY;
 }
 
+// The end of a stream knows more than the answer, which came before the statement had ended.
+static void take_end(struct od_query *query)
+{
+    if (query->phase == OD_QUERY_ENDED || !query->end_catalog_version)
+        return;
+    query->info.catalog_version = query->end_catalog_version;
+    query->info.in_transaction = query->end_in_transaction;
+    if (query->session)
+        od_session_ended(query->session, query->sequence, query->end_in_transaction);
+}
+
 enum od_pop od_query_next_batch(struct od_query *query, struct od_batch **batch, struct od_waker waker,
                                 struct od_error *err)
 {
@@ -239,8 +254,10 @@ enum od_pop od_query_next_batch(struct od_query *query, struct od_batch **batch,
         pop = od_read_ahead_pop(&query->ahead, batch, waker, err);
     if (pop == OD_POP_BATCH)
         atomic_fetch_add_explicit(&query->client->batches_received, 1, memory_order_relaxed);
-    else if (pop == OD_POP_END)
+    if (pop == OD_POP_END) {
+        take_end(query);
         query->phase = OD_QUERY_ENDED;
+    }
     return pop;
 }
 

@@ -15,6 +15,7 @@
 #include "os/random.h"
 
 struct od_ipc_decoder;
+struct od_session;
 
 struct od_query {
     atomic_uint references;
@@ -29,6 +30,10 @@ struct od_query {
     struct od_received message;   // the answer; info points into it and into texts
     struct od_answer answer;
     struct od_query_info info;
+    struct od_session *session; // a reference, or NULL
+    uint64_t sequence;
+    char *end_catalog_version;  // what the end of the stream said; set by the job before it tells the end
+    bool end_in_transaction;
     char *texts;
     uint8_t *schema_copy;         // where the answer is not the one who holds the schema
     enum { OD_QUERY_INLINE, OD_QUERY_AHEAD, OD_QUERY_ENDED } phase;

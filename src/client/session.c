@@ -19,6 +19,7 @@ od_code od_session_open(struct od_client *client, const char *database, struct o
         od_free(name);
         return od_fail(err, OD_NO_MEMORY, "no memory for a session");
     }
+    atomic_init(&made->references, 1);
     pthread_mutex_init(&made->lock, NULL);
     made->client = client;
     made->database = name;
@@ -44,9 +45,30 @@ void od_session_close(struct od_session *session)
                            session->client->link.closing, &reply, NULL, NULL) == OD_OK)
             protobuf_c_message_free_unpacked(reply, NULL);
     }
+    od_session_unref(session);
+}
+
+struct od_session *od_session_ref(struct od_session *session)
+{
+    atomic_fetch_add(&session->references, 1);
+    return session;
+}
+
+void od_session_unref(struct od_session *session)
+{
+    if (atomic_fetch_sub(&session->references, 1) > 1)
+        return;
     pthread_mutex_destroy(&session->lock);
     od_free(session->database);
     od_free(session);
+}
+
+void od_session_ended(struct od_session *session, uint64_t sequence, bool in_transaction)
+{
+    pthread_mutex_lock(&session->lock);
+    if (session->sequence == sequence && !session->lost)
+        atomic_store(&session->in_transaction, in_transaction);
+    pthread_mutex_unlock(&session->lock);
 }
 
 bool od_session_in_transaction(const struct od_session *session)

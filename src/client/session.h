@@ -11,6 +11,7 @@
 #include "os/random.h"
 
 struct od_session {
+    atomic_uint references; // the caller's, and those of its statements' queries
     struct od_client *client;
     pthread_mutex_t lock; // held while a statement is being sent and answered
     char *database;
@@ -27,5 +28,10 @@ OD_CHECKED od_code od_session_enter(struct od_session *session, uint64_t *sequen
 // After it: what the answer or the error means for the session. Releases the lock.
 void od_session_leave(struct od_session *session, size_t endpoint, od_code rc, bool reached, bool in_transaction,
                       const struct od_error *err);
+
+// A statement that was answered before its end has ended: what it left behind counts, unless a later one was sent.
+void od_session_ended(struct od_session *session, uint64_t sequence, bool in_transaction);
+struct od_session *od_session_ref(struct od_session *session);
+void od_session_unref(struct od_session *session);
 
 #endif
