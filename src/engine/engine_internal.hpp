@@ -78,6 +78,9 @@ struct od_engine {
 	std::mutex internal_lock;
 	duckdb::unique_ptr<duckdb::Connection> internal;
 
+	std::string claimed_file; // in the process-wide list of open files (instance.cpp)
+
+	~od_engine();
 	openduck::CatalogVersion CommittedVersion();
 };
 

@@ -8,7 +8,10 @@
 #include "duckdb/main/database_manager.hpp"
 #include "duckdb/parser/keyword_helper.hpp"
 
+#include <climits>
+#include <cstdlib>
 #include <random>
+#include <set>
 
 using namespace duckdb;
 
@@ -60,6 +63,32 @@ bool Contains(const std::string &text, const char *part) {
 	}
 	openduck::Fail(code, "database \"%s\": cannot open file \"%s\": %s%s", options.name, options.path, message.c_str(),
 	               way_out);
+}
+
+// DuckDB's lock on the file keeps other processes out, but not a second instance in this one.
+std::mutex open_files_lock;
+std::set<std::string> open_files;
+
+//! The file's name without links and dots; it need not exist yet, its directory must.
+std::string RealPath(const std::string &path) {
+	char real[PATH_MAX];
+	if (realpath(path.c_str(), real)) {
+		return real;
+	}
+	auto slash = path.rfind('/');
+	auto directory = slash == std::string::npos ? "." : path.substr(0, slash + 1);
+	auto name = slash == std::string::npos ? path : path.substr(slash + 1);
+	return realpath(directory.c_str(), real) ? std::string(real) + "/" + name : path;
+}
+
+void ClaimFile(struct od_engine &engine, const struct od_engine_options &options) {
+	auto real = RealPath(engine.path);
+	std::lock_guard<std::mutex> guard(open_files_lock);
+	if (!open_files.insert(real).second) {
+		openduck::Fail(OD_LOCKED, "database \"%s\": file \"%s\" is open in this process already", options.name,
+		               options.path);
+	}
+	engine.claimed_file = real;
 }
 
 void Execute(Connection &connection, const std::string &sql) {
@@ -128,6 +157,7 @@ od_code od_engine_open(const struct od_engine_options *options, struct od_engine
 		e->opening = RandomText();
 		e->external_access = options->external_access;
 		e->budget = options->budget;
+		ClaimFile(*e, *options);
 		try {
 			e->db = OpenInstance(*options);
 		} catch (const std::exception &ex) {
@@ -148,18 +178,20 @@ od_code od_engine_open(const struct od_engine_options *options, struct od_engine
 	});
 }
 
-void od_engine_close(struct od_engine *engine) {
-	if (!engine) {
-		return;
-	}
+od_engine::~od_engine() {
 	(void)openduck::Guarded(nullptr, [&] {
-		engine->internal.reset();
-		engine->attached.reset();
-		engine->db.reset();
+		internal.reset();
+		attached.reset();
+		db.reset(); // checkpoints
 	});
-	for (auto &entry : engine->uploads.uploads) {
+	for (auto &entry : uploads.uploads) {
 		od_upload_unref(entry.second);
 	}
+	std::lock_guard<std::mutex> guard(open_files_lock);
+	open_files.erase(claimed_file);
+}
+
+void od_engine_close(struct od_engine *engine) {
 	delete engine;
 }
 

@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -145,6 +146,31 @@ static void test_files_that_cannot_be_opened(void **state)
     od_fixture_close(&fixture);
 }
 
+static void test_one_instance_per_file(void **state)
+{
+    (void)state;
+    struct od_fixture fixture;
+    od_fixture_open(&fixture, NULL);
+    expect_open_error(fixture.path, fixture.temp, OD_LOCKED);
+    char other[160];
+    snprintf(other, sizeof(other), "%s/./shop.duckdb", fixture.directory);
+    expect_open_error(other, fixture.temp, OD_LOCKED);
+    snprintf(other, sizeof(other), "%s/link", fixture.directory);
+    assert_int_equal(symlink(fixture.path, other), 0);
+    expect_open_error(other, fixture.temp, OD_LOCKED);
+    od_fixture_reopen(&fixture, NULL); // closing gives it free
+    // A temporary directory that cannot be made is named.
+    snprintf(other, sizeof(other), "%s/below", fixture.path);
+    struct od_engine_options options = {.name = "x", .path = "/tmp/openduck-never", .temp_directory = other};
+    struct od_engine *engine;
+    struct od_error err = {0};
+    assert_int_equal(od_engine_open(&options, &engine, &err), OD_IO);
+    assert_non_null(strstr(err.message, other));
+    options.name = "";
+    assert_int_equal(od_engine_open(&options, &engine, &err), OD_INVALID);
+    od_fixture_close(&fixture);
+}
+
 // ---- other processes
 
 // Runs this program again as `child MODE DIRECTORY`; its standard output can be read from *output.
@@ -189,7 +215,20 @@ static int child(const char *mode, const char *directory)
         return 0;
     }
     free(od_sql_text(&fixture, fixture.connection, "CREATE TABLE t (i INTEGER PRIMARY KEY)"));
+    bool full = strcmp(mode, "full") == 0;
+    if (full) {
+        // No file may grow beyond this, as if the disk were full.
+        struct rlimit limit = {3u << 20, 3u << 20};
+        signal(SIGXFSZ, SIG_IGN);
+        setrlimit(RLIMIT_FSIZE, &limit);
+    }
     for (int i = 0;; i++) {
+        if (full && i == 10) {
+            char *text = od_sql_text(&fixture, fixture.connection,
+                                     "CREATE TABLE big AS SELECT hash(range) AS h, repeat('x', 100) AS s FROM range(1000000)");
+            fprintf(stderr, "full: %s\n", text);
+            _exit(strncmp(text, "SQL IO: ", 8) == 0 || strncmp(text, "SQL FATAL", 9) == 0 ? 0 : 4);
+        }
         char sql[64], line[32];
         snprintf(sql, sizeof(sql), "INSERT INTO t VALUES (%d)", i);
         char *text = od_sql_text(&fixture, fixture.connection, sql);
@@ -270,6 +309,29 @@ static void test_kill_loses_nothing(void **state)
     od_fixture_close(&fixture);
 }
 
+// A full disk is an error with words; what was acknowledged before is there afterwards.
+static void test_full_disk(void **state)
+{
+    (void)state;
+    struct od_fixture fixture;
+    od_fixture_open(&fixture, NULL);
+    od_connection_close(fixture.connection);
+    od_engine_close(fixture.engine);
+    int output, status;
+    pid_t writer = spawn_child("full", fixture.directory, &output);
+    wait_for_ready(output);
+    assert_int_equal(waitpid(writer, &status, 0), writer);
+    close(output);
+    assert_true(WIFEXITED(status));
+    assert_int_equal(WEXITSTATUS(status), 0);
+    fixture.connection = NULL;
+    fixture.engine = NULL;
+    od_fixture_reopen(&fixture, NULL);
+    assert_sql(&fixture, fixture.connection, "SELECT count(*), max(i) FROM t", "10|9");
+    assert_sql_has(&fixture, fixture.connection, "FROM big", "Catalog");
+    od_fixture_close(&fixture);
+}
+
 int main(int argc, char **argv)
 {
     if (argc == 4 && strcmp(argv[1], "child") == 0) {
@@ -279,6 +341,8 @@ int main(int argc, char **argv)
         cmocka_unit_test(test_catalog_names),
         cmocka_unit_test(test_reopen_keeps_rows),
         cmocka_unit_test(test_files_that_cannot_be_opened),
+        cmocka_unit_test(test_one_instance_per_file),
+        cmocka_unit_test(test_full_disk),
         cmocka_unit_test(test_locked_by_another_process),
         cmocka_unit_test(test_kill_loses_nothing),
     };

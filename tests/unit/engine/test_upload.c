@@ -331,12 +331,41 @@ static void test_types(void **state)
     od_sample_release(&sample);
 }
 
+// Batches that do not fit their schema are an error, never wrong rows.
+static void test_batches_of_another_schema(void **state)
+{
+    struct od_fixture *f = *state;
+    static const char *const others[] = {"SELECT 'text' AS i, 'x' AS s FROM range(50)", "SELECT 1::TINYINT AS i, 'x' AS s FROM range(50)",
+                                         "SELECT 1 AS i", "SELECT 1 AS i, 'x' AS s, 2 AS t", "SELECT [1, 2] AS i, 'x' AS s"};
+    struct od_sample sample;
+    od_sample_make(&sample, "SELECT i, 'x' AS s FROM range(50) r(i)", 50);
+    for (size_t i = 0; i < sizeof(others) / sizeof(others[0]); i++) {
+        struct od_sample other;
+        od_sample_make(&other, others[i], 50);
+        struct od_upload *upload = open_upload(f, "u", &sample);
+        push(upload, &sample, 0);
+        struct od_error err = {0};
+        assert_int_equal(od_upload_push(upload, 1, od_batch_ref(other.batches[0]), &err), OD_OK);
+        assert_int_equal(od_upload_finish(upload, 2, 50 + other.batches[0]->rows, &err), OD_OK);
+        char *text = od_sql_text(f, f->connection, "INSERT INTO t SELECT * FROM openduck_upload('u')");
+        if (!strstr(text, "SQL ")) {
+            fail_msg("%s: %s", others[i], text);
+        }
+        free(text);
+        close_upload(f, upload, "u");
+        od_sample_release(&other);
+    }
+    assert_sql(f, f->connection, "SELECT count(*) FROM t", "0");
+    od_sample_release(&sample);
+}
+
 int main(void)
 {
 #define T(name) cmocka_unit_test_setup_teardown(name, open_fixture, close_fixture)
     const struct CMUnitTest tests[] = {
         T(test_insert_in_order), T(test_incomplete_keeps_nothing), T(test_numbers), T(test_read_once),
         T(test_waiting_holds_no_thread), T(test_room), T(test_types),
+        T(test_batches_of_another_schema),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
