@@ -6,6 +6,7 @@
 #include "duck/convert.hpp"
 #include "duckdb.hpp"
 #include "duckdb/parser/expression/cast_expression.hpp"
+#include "duckdb/parser/expression/constant_expression.hpp"
 #include "duckdb/parser/expression/function_expression.hpp"
 #include "duckdb/parser/parser.hpp"
 #include "duckdb/parser/sql_statement.hpp"
@@ -94,6 +95,10 @@ Value ParseValue(Connection &con, const string &text) {
 	try {
 		auto expressions = Parser::ParseExpressionList(text);
 		if (expressions.size() == 1 && IsLiteral(*expressions[0])) {
+			if (expressions[0]->GetExpressionClass() == ExpressionClass::CONSTANT &&
+			    expressions[0]->Cast<ConstantExpression>().value.IsNull()) {
+				return Value(LogicalType::SQLNULL); // a query's column would be INTEGER
+			}
 			auto result = con.Query("SELECT " + text);
 			if (!result->HasError() && result->RowCount() == 1) {
 				return result->GetValue(0, 0);

@@ -1,3 +1,4 @@
+// The queue between receiver and reader, the account of a result, and the threads kept between jobs.
 #include "client/read_ahead.h"
 
 #include "base/alloc.h"
