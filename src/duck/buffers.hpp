@@ -79,17 +79,17 @@ inline uint64_t LoadBits(const uint64_t *words, duckdb::idx_t at, duckdb::idx_t 
 	return count == 64 ? word : word & ((uint64_t(1) << count) - 1);
 }
 
-//! `count` (at most 64) bytes that are 0 or 1 as bits.
+//! The lowest bits of `count` (at most 64) bytes. Bools are 0 or 1, but under a NULL there may be anything.
 inline uint64_t PackBools(const uint8_t *values, duckdb::idx_t count) {
 	uint64_t word = 0;
 	duckdb::idx_t i = 0;
 	for (; i + 8 <= count; i += 8) {
 		uint64_t eight;
 		memcpy(&eight, values + i, 8);
-		word |= ((eight * 0x0102040810204080ull) >> 56) << i;
+		word |= (((eight & 0x0101010101010101ull) * 0x0102040810204080ull) >> 56) << i;
 	}
 	for (; i < count; i++) {
-		word |= uint64_t(values[i] != 0) << i;
+		word |= uint64_t(values[i] & 1) << i;
 	}
 	return word;
 }

@@ -6,7 +6,7 @@
 //
 //   field metadata "openduck.type"   LogicalTypeId name, e.g. "HUGEINT", "ENUM", "MAP", "UNION"
 //                  "openduck.alias"  type alias ("JSON", a user type's name), when there is one
-//                  "openduck.enum"   ENUM values as netstrings ("3:foo,0:,")
+//                  "openduck.enum"   ENUM values as netstrings ("3:foo,0:,"), NUL written "\0" and backslash "\\"
 //                  "openduck.collation"  of a VARCHAR, "openduck.crs" of a GEOMETRY, when there is one
 //                  (DECIMAL width and scale, ARRAY size and names of children are Arrow's own)
 //   schema metadata "openduck.encoding" = "1": every field follows these rules

@@ -112,6 +112,17 @@ private:
 
 // ---- prepare
 
+//! DuckDB's scans give masks to vectors that have no NULL.
+static bool AllOnes(const validity_t *mask, idx_t first, idx_t count) {
+	for (idx_t at = 0; at < count; at += 64) {
+		auto n = MinValue<idx_t>(64, count - at);
+		if (LoadBits(mask, first + at, n) != ~validity_t(0) >> (64 - n)) {
+			return false;
+		}
+	}
+	return true;
+}
+
 //! Fills format, taken and has_nulls. `taken` speaks of rows of format.data.
 void Column::Resolve(Vector &vector, const RowSet &wanted) {
 	vector.ToUnifiedFormat(wanted.universe, format);
@@ -131,6 +142,9 @@ void Column::Resolve(Vector &vector, const RowSet &wanted) {
 		taken.first = 0;
 	}
 	has_nulls = taken.holes || !format.validity.AllValid();
+	if (has_nulls && !taken.index) {
+		has_nulls = !AllOnes(format.validity.GetData(), taken.first, taken.count);
+	}
 }
 
 idx_t Column::Prepare(Vector &vector, const RowSet &wanted) {
@@ -312,9 +326,14 @@ void Column::CommitValidity() {
 	for (idx_t at = 0; at < count; at += 64) {
 		auto n = MinValue<idx_t>(64, count - at);
 		uint64_t word = 0;
-		if (taken.index) {
+		if (taken.holes) {
 			for (idx_t i = 0; i < n; i++) {
 				word |= uint64_t(!IsNull(taken.index[at + i])) << i;
+			}
+		} else if (taken.index) {
+			auto rows_of = taken.index + at;
+			for (idx_t i = 0; i < n; i++) {
+				word |= (mask[rows_of[i] / 64] >> (rows_of[i] % 64) & 1) << i;
 			}
 		} else {
 			word = LoadBits(mask, taken.first + at, n);

@@ -136,15 +136,35 @@ struct NodeGuard {
 	}
 };
 
+//! Metadata cannot hold NUL characters (its encoder stops there): "\0" stands for one, and "\\" for a backslash.
+static string Escaped(const string &text) {
+	string out;
+	for (auto c : text) {
+		if (c == '\0' || c == '\\') {
+			out += '\\';
+		}
+		out += c == '\0' ? '0' : c;
+	}
+	return out;
+}
+
+static string Unescaped(const string &text) {
+	string out;
+	for (idx_t i = 0; i < text.size(); i++) {
+		bool escape = text[i] == '\\' && ++i < text.size();
+		out += escape && text[i] == '0' ? '\0' : i < text.size() ? text[i] : '\\';
+	}
+	return out;
+}
+
 static string WriteEnum(const LogicalType &type) {
 	auto &values = EnumType::GetValuesInsertOrder(type);
 	auto count = EnumType::GetSize(type);
 	auto strings = FlatVector::GetData<string_t>(values);
 	string out;
 	for (idx_t i = 0; i < count; i++) {
-		out += to_string(strings[i].GetSize()) + ":";
-		out.append(strings[i].GetData(), strings[i].GetSize());
-		out += ",";
+		auto value = Escaped(strings[i].GetString());
+		out += to_string(value.size()) + ":" + value + ",";
 	}
 	return out;
 }
@@ -175,6 +195,10 @@ static Metadata TypeMetadata(const Travel &travel, bool exact) {
 }
 
 static void WriteField(const Travel &travel, const string &name, bool exact, bool nullable, ArrowSchema &out) {
+	if (name.find('\0') != string::npos) {
+		throw NotImplementedException("The name of a column or field has a NUL character, which cannot be sent: \"%s\"",
+		                              Escaped(name));
+	}
 	NodeGuard guard;
 	auto &node = *guard.node;
 	node.format = travel.format;
@@ -258,7 +282,7 @@ static LogicalType ReadEnum(const string &text) {
 		if (at >= text.size() || text[at] != ':' || size >= text.size() - at - 1 || text[at + 1 + size] != ',') {
 			throw InvalidInputException("The server's schema has a wrong ENUM value");
 		}
-		values.emplace_back(text, at + 1, size);
+		values.push_back(Unescaped(text.substr(at + 1, size)));
 		WantUtf8(values.back(), "ENUM value");
 		at += size + 2;
 	}
