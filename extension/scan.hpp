@@ -3,6 +3,7 @@
 #define OPENDUCK_EXTENSION_SCAN_HPP
 
 #include "catalog.hpp"
+#include "duckdb/function/table/table_scan.hpp"
 #include "duckdb/function/table_function.hpp"
 #include "duckdb/planner/bound_parameter_map.hpp"
 
@@ -15,6 +16,10 @@ struct ScanGroup {
 
 //! What is scanned: a table or view (columns and filters are chosen per scan), or the text of a statement.
 struct ScanBindData : public TableFunctionData {
+	//! DuckDB's index binder (CREATE INDEX, ALTER TABLE ADD PRIMARY KEY) sets TableScanBindData::is_create_index in the
+	//! bind data of any scan of a DuckCatalog. Here that place belongs to nobody.
+	alignas(void *) char stock_members[sizeof(TableScanBindData) - sizeof(TableFunctionData)] = {};
+
 	shared_ptr<Remote> remote;
 	OdCatalog *catalog = nullptr; // lives as long as the transaction that runs the scan
 	string catalog_alias;
