@@ -229,8 +229,7 @@ void Run::Admit(StatementProperties &properties) {
 	bool outside = ActsOutside(type, properties) && !plain_explain;
 	wrote = wrote || (!properties.modified_databases.empty() && !plain_explain);
 	if ((statement.read_only || connection.snapshot) && (WritesDatabase(properties) || outside)) {
-		Reject(OD_READ_ONLY, "%s can write, and this request may only read",
-		       StatementTypeToString(type).c_str());
+		Reject(OD_READ_ONLY, "%s can write, and this request may only read", StatementTypeToString(type).c_str());
 	}
 }
 
@@ -316,8 +315,8 @@ void Run::DescribeOne(unique_ptr<SQLStatement> parsed) {
 			vector<LogicalType> parameter_types;
 			for (auto &identifier : identifiers) {
 				auto entry = planner.value_map.find(identifier);
-				parameter_types.push_back(
-				    ParameterType(entry == planner.value_map.end() ? LogicalType::UNKNOWN : entry->second->return_type));
+				parameter_types.push_back(ParameterType(entry == planner.value_map.end() ? LogicalType::UNKNOWN
+				                                                                         : entry->second->return_type));
 			}
 			auto types = planner.types;
 			for (auto &column : types) {

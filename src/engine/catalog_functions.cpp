@@ -29,14 +29,12 @@ namespace {
 constexpr idx_t MAX_DEFINED = 5000;
 
 struct CatalogInfo : public TableFunctionInfo {
-	explicit CatalogInfo(struct od_engine &engine_p) : engine(engine_p) {
-	}
+	explicit CatalogInfo(struct od_engine &engine_p) : engine(engine_p) {}
 	struct od_engine &engine;
 };
 
 struct CatalogBind : public TableFunctionData {
-	explicit CatalogBind(struct od_engine &engine_p) : engine(engine_p) {
-	}
+	explicit CatalogBind(struct od_engine &engine_p) : engine(engine_p) {}
 	struct od_engine &engine;
 	vector<std::string> arguments;
 };
@@ -98,14 +96,17 @@ Value CommentMap(const std::map<std::string, std::string> &comments) {
 
 void CatalogRow(CatalogEntry &entry, const std::string &catalog, bool defined, DataChunk &out, idx_t row) {
 	auto definition = defined ? Define(entry, catalog) : Name(entry);
-	auto text = [](const std::string &value) { return value.empty() ? Value(LogicalType::VARCHAR) : Value(value); };
+	auto text = [](const std::string &value) {
+		return value.empty() ? Value(LogicalType::VARCHAR) : Value(value);
+	};
 	out.SetValue(0, row, Value(definition.kind));
 	out.SetValue(1, row, Value(definition.schema));
 	out.SetValue(2, row, Value(definition.name));
 	out.SetValue(3, row, text(definition.table));
 	out.SetValue(4, row, text(definition.sql));
 	out.SetValue(5, row, text(definition.hash));
-	out.SetValue(6, row, definition.comment.IsNull() ? Value(LogicalType::VARCHAR) : Value(definition.comment.ToString()));
+	out.SetValue(6, row,
+	             definition.comment.IsNull() ? Value(LogicalType::VARCHAR) : Value(definition.comment.ToString()));
 	out.SetValue(7, row,
 	             entry.type == CatalogType::TABLE_ENTRY
 	                 ? Value::BIGINT(NumericCast<int64_t>(entry.Cast<DuckTableEntry>().GetStorage().GetTotalRows()))
@@ -250,10 +251,10 @@ void Register(ClientContext &context, struct od_engine &engine, TableFunction fu
 
 void RegisterCatalogFunctions(struct od_engine &engine, ClientContext &context) {
 	auto text = LogicalType::VARCHAR;
-	Register(context, engine,
-	         TableFunction("openduck_catalog", {}, CatalogRows, CatalogBindFunction, CatalogAllInit));
-	Register(context, engine,
-	         TableFunction("openduck_catalog_entry", {text, text, text}, CatalogRows, CatalogBindFunction, CatalogOneInit));
+	Register(context, engine, TableFunction("openduck_catalog", {}, CatalogRows, CatalogBindFunction, CatalogAllInit));
+	Register(
+	    context, engine,
+	    TableFunction("openduck_catalog_entry", {text, text, text}, CatalogRows, CatalogBindFunction, CatalogOneInit));
 	Register(context, engine,
 	         TableFunction("openduck_column_statistics", {text, text}, StatisticsRows, StatisticsBind, StatisticsInit));
 }

@@ -17,8 +17,7 @@ namespace {
 class StreamCollector : public PhysicalResultCollector {
 public:
 	StreamCollector(PreparedStatementData &data, struct od_batch_queue *queue, bool exact, SinkOrder order_p)
-	    : PhysicalResultCollector(*data.physical_plan, data), order(order_p), sink(queue, data.types, exact, order_p) {
-	}
+	    : PhysicalResultCollector(*data.physical_plan, data), order(order_p), sink(queue, data.types, exact, order_p) {}
 
 	unique_ptr<GlobalSinkState> GetGlobalSinkState(ClientContext &) const override {
 		return make_uniq<GlobalSinkState>();

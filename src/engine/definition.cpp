@@ -67,8 +67,7 @@ std::string Qualify(const std::string &schema, const std::string &name) {
 
 class CatalogRemover {
 public:
-	explicit CatalogRemover(const std::string &catalog_p) : catalog(catalog_p) {
-	}
+	explicit CatalogRemover(const std::string &catalog_p) : catalog(catalog_p) {}
 
 	void Node(QueryNode &node) {
 		if (node.type == QueryNodeType::CTE_NODE) {
@@ -183,10 +182,10 @@ std::string ViewSql(ViewCatalogEntry &view, const std::string &catalog, Definiti
 std::string IndexSql(IndexCatalogEntry &index) {
 	auto info = index.GetInfo();
 	auto &create = info->Cast<CreateIndexInfo>();
-	return std::string("CREATE") + (create.constraint_type == IndexConstraintType::UNIQUE ? " UNIQUE" : "") + " INDEX " +
-	       Quote(index.name) + " ON " + Qualify(index.GetSchemaName(), index.GetTableName()) +
-	       (create.index_type == "ART" ? "" : " USING " + Quote(create.index_type)) + " (" + create.ExpressionsToString() +
-	       ");";
+	return std::string("CREATE") + (create.constraint_type == IndexConstraintType::UNIQUE ? " UNIQUE" : "") +
+	       " INDEX " + Quote(index.name) + " ON " + Qualify(index.GetSchemaName(), index.GetTableName()) +
+	       (create.index_type == "ART" ? "" : " USING " + Quote(create.index_type)) + " (" +
+	       create.ExpressionsToString() + ");";
 }
 
 std::string MacroSql(MacroCatalogEntry &macro, const std::string &catalog) {

@@ -11,7 +11,7 @@
 namespace openduck {
 
 struct Definition {
-	std::string kind;   // "table", "view", ... as in od_catalog_object
+	std::string kind; // "table", "view", ... as in od_catalog_object
 	std::string schema;
 	std::string name;
 	std::string table; // of an index

@@ -24,9 +24,9 @@ struct od_upload;
 // ---- databases
 
 struct od_engine_options {
-    const char *name;           // the database's name; its catalog in SQL is od_engine_catalog_name
-    const char *path;           // database file, made when missing
-    const char *temp_directory; // for spilling; made when missing
+    const char *name;            // the database's name; its catalog in SQL is od_engine_catalog_name
+    const char *path;            // database file, made when missing
+    const char *temp_directory;  // for spilling; made when missing
     uint64_t memory_limit_bytes; // 0: DuckDB's default
     unsigned threads;            // 0: DuckDB's default
     uint64_t temp_bytes_max;     // 0: DuckDB's default

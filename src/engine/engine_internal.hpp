@@ -89,9 +89,9 @@ struct od_connection {
 	duckdb::unique_ptr<duckdb::Connection> con;
 	std::mutex lock; // guards running
 	bool running = false;
-	std::atomic<bool> interrupted {false}; // of the running statement
-	bool snapshot = false;                 // inside od_connection_begin_snapshot
-	std::atomic<bool> has_state {false};
+	std::atomic<bool> interrupted{false}; // of the running statement
+	bool snapshot = false;                // inside od_connection_begin_snapshot
+	std::atomic<bool> has_state{false};
 	openduck::Run *run = nullptr; // the running statement; only its own thread and DuckDB's binder on that thread look
 	//! Committed catalog version when the open transaction began on the database
 	bool transaction_has_version = false;

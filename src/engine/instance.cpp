@@ -123,10 +123,9 @@ unique_ptr<DuckDB> OpenInstance(const struct od_engine_options &options) {
 }
 
 void Attach(struct od_engine &engine, const struct od_engine_options &options) {
-	auto result = engine.internal->Query(
-	    "ATTACH " + KeywordHelper::WriteQuoted(engine.path, '\'') + " AS " +
-	    KeywordHelper::WriteQuoted(engine.catalog_name, '"') + " (TYPE duckdb, READ_WRITE, STORAGE_VERSION '" +
-	    STORAGE_VERSION + "')");
+	auto result = engine.internal->Query("ATTACH " + KeywordHelper::WriteQuoted(engine.path, '\'') + " AS " +
+	                                     KeywordHelper::WriteQuoted(engine.catalog_name, '"') +
+	                                     " (TYPE duckdb, READ_WRITE, STORAGE_VERSION '" + STORAGE_VERSION + "')");
 	if (result->HasError()) {
 		FailToOpen(options, result->GetErrorObject());
 	}
@@ -161,8 +160,9 @@ od_code od_engine_open(const struct od_engine_options *options, struct od_engine
 		try {
 			e->db = OpenInstance(*options);
 		} catch (const std::exception &ex) {
-			openduck::Fail(OD_IO, "database \"%s\": cannot start DuckDB (temporary directory \"%s\"): %s", options->name,
-			               options->temp_directory ? options->temp_directory : "", ErrorData(ex).RawMessage().c_str());
+			openduck::Fail(OD_IO, "database \"%s\": cannot start DuckDB (temporary directory \"%s\"): %s",
+			               options->name, options->temp_directory ? options->temp_directory : "",
+			               ErrorData(ex).RawMessage().c_str());
 		}
 		e->internal = make_uniq<Connection>(*e->db);
 		Attach(*e, *options);

@@ -39,14 +39,34 @@ constexpr const char *WITHOUT = "not allowed on this server, which gives SQL no 
 // ---- 1: settings that concern one session only
 
 const vector<std::string> &AllowedSettings() {
-	static const vector<std::string> names {
-	    "Calendar", "TimeZone", "binary_as_string", "default_collation", "default_null_order", "default_order",
-	    "disable_timestamptz_casts", "enable_view_dependencies", "enable_macro_dependencies", "explain_output",
-	    "ieee_floating_point_ops", "integer_division", "lambda_syntax", "late_materialization_max_rows",
-	    "merge_join_threshold", "nested_loop_join_threshold", "old_implicit_casting", "order_by_non_integer_literal",
-	    "ordered_aggregate_threshold", "perfect_ht_threshold", "pivot_filter_threshold", "pivot_limit",
-	    "prefer_range_joins", "preserve_identifier_case", "preserve_insertion_order",
-	    "scalar_subquery_error_on_multiple_rows", "schema", "search_path"};
+	static const vector<std::string> names{"Calendar",
+	                                       "TimeZone",
+	                                       "binary_as_string",
+	                                       "default_collation",
+	                                       "default_null_order",
+	                                       "default_order",
+	                                       "disable_timestamptz_casts",
+	                                       "enable_view_dependencies",
+	                                       "enable_macro_dependencies",
+	                                       "explain_output",
+	                                       "ieee_floating_point_ops",
+	                                       "integer_division",
+	                                       "lambda_syntax",
+	                                       "late_materialization_max_rows",
+	                                       "merge_join_threshold",
+	                                       "nested_loop_join_threshold",
+	                                       "old_implicit_casting",
+	                                       "order_by_non_integer_literal",
+	                                       "ordered_aggregate_threshold",
+	                                       "perfect_ht_threshold",
+	                                       "pivot_filter_threshold",
+	                                       "pivot_limit",
+	                                       "prefer_range_joins",
+	                                       "preserve_identifier_case",
+	                                       "preserve_insertion_order",
+	                                       "scalar_subquery_error_on_multiple_rows",
+	                                       "schema",
+	                                       "search_path"};
 	return names;
 }
 
@@ -87,8 +107,7 @@ void ReplaceFunction(ClientContext &context, const char *name, table_function_bi
 // ---- 4: statements that act outside the database
 
 struct PolicyInfo : public PlannerExtensionInfo {
-	explicit PolicyInfo(struct od_engine &engine_p) : engine(engine_p) {
-	}
+	explicit PolicyInfo(struct od_engine &engine_p) : engine(engine_p) {}
 	struct od_engine &engine;
 };
 
@@ -99,7 +118,7 @@ const char *OutsideStatement(LogicalOperatorType type) {
 	case LogicalOperatorType::LOGICAL_DETACH:
 		return "DETACH";
 	case LogicalOperatorType::LOGICAL_LOAD:
-		return "LOAD and INSTALL";
+		return "LOAD or INSTALL";
 	case LogicalOperatorType::LOGICAL_EXPORT:
 		return "EXPORT DATABASE";
 	case LogicalOperatorType::LOGICAL_COPY_TO_FILE:
@@ -114,9 +133,8 @@ const char *OutsideStatement(LogicalOperatorType type) {
 }
 
 bool HarmlessPragma(const string &name) {
-	static const char *const names[] = {"enable_optimizer",     "disable_optimizer",
-	                                    "disable_profile",      "disable_profiling",
-	                                    "disable_progress_bar", "disable_print_progress_bar",
+	static const char *const names[] = {"enable_optimizer",    "disable_optimizer",    "disable_profile",
+	                                    "disable_profiling",   "disable_progress_bar", "disable_print_progress_bar",
 	                                    "disable_verification"};
 	for (auto harmless : names) {
 		if (name == harmless) {
@@ -194,9 +212,9 @@ void InstallPolicy(struct od_engine &engine, ClientContext &context) {
 	ReplaceFunction(context, "arrow_scan", RefusePointers);
 	ReplaceFunction(context, "arrow_scan_dumb", RefusePointers);
 	if (!engine.external_access) {
-		for (auto name : {"enable_logging", "disable_logging", "truncate_duckdb_logs", "enable_profiling",
-		                  "enable_peg_parser", "disable_peg_parser", "check_peg_parser", "force_checkpoint",
-		                  "read_duckdb"}) {
+		for (auto name :
+		     {"enable_logging", "disable_logging", "truncate_duckdb_logs", "enable_profiling", "enable_peg_parser",
+		      "disable_peg_parser", "check_peg_parser", "force_checkpoint", "read_duckdb"}) {
 			ReplaceFunction(context, name, Refuse);
 		}
 	}
@@ -225,11 +243,11 @@ void PrepareSetStatement(struct od_engine &engine, unique_ptr<SQLStatement> &sta
 	if (set.scope == SetScope::AUTOMATIC && SessionSettingAllowed(set.name)) {
 		set.scope = SetScope::SESSION;
 	}
-	if (set.set_type == SetType::RESET && (StringUtil::CIEquals(set.name, "search_path") ||
-	                                       StringUtil::CIEquals(set.name, "schema"))) {
+	if (set.set_type == SetType::RESET &&
+	    (StringUtil::CIEquals(set.name, "search_path") || StringUtil::CIEquals(set.name, "schema"))) {
 		auto path = CatalogSearchEntry(engine.catalog_name, DEFAULT_SCHEMA).ToString();
-		statement = make_uniq<SetVariableStatement>(set.name, make_uniq<ConstantExpression>(Value(path)),
-		                                            SetScope::SESSION);
+		statement =
+		    make_uniq<SetVariableStatement>(set.name, make_uniq<ConstantExpression>(Value(path)), SetScope::SESSION);
 	}
 }
 

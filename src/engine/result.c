@@ -206,8 +206,7 @@ od_code od_result_stream(struct od_result *result, bool ordered, struct od_batch
     return rc;
 }
 
-od_code od_result_spool(struct od_result *result, const struct od_result_source *type, void *self,
-                        struct od_error *err)
+od_code od_result_spool(struct od_result *result, const struct od_result_source *type, void *self, struct od_error *err)
 {
     od_code rc = become_ready(result, false, type, self, err);
     if (rc != OD_OK) {
@@ -322,8 +321,7 @@ static uint64_t now_ms(void)
     return (uint64_t)now.tv_sec * 1000u + (uint64_t)now.tv_nsec / 1000000u;
 }
 
-enum od_pop od_result_wait(struct od_result *result, uint64_t timeout_ms, struct od_batch **batch,
-                           struct od_error *err)
+enum od_pop od_result_wait(struct od_result *result, uint64_t timeout_ms, struct od_batch **batch, struct od_error *err)
 {
     const uint64_t deadline = now_ms() + timeout_ms;
     const struct timespec until = {.tv_sec = (time_t)(deadline / 1000u), .tv_nsec = (long)(deadline % 1000u) * 1000000};

@@ -117,7 +117,8 @@ void SettingsScope::Apply(const std::string &name, const std::string &text) {
 			return;
 		}
 		auto entries = CatalogSearchEntry::ParseList(text);
-		auto kind = StringUtil::CIEquals(name, "schema") ? CatalogSetPathType::SET_SCHEMA : CatalogSetPathType::SET_SCHEMAS;
+		auto kind =
+		    StringUtil::CIEquals(name, "schema") ? CatalogSetPathType::SET_SCHEMA : CatalogSetPathType::SET_SCHEMAS;
 		context.RunFunctionInTransaction([&] { path.Set(std::move(entries), kind); }, false);
 		saved.push_back(std::move(entry));
 		return;

@@ -39,14 +39,15 @@ constexpr const char *COMMITTED = "Transaction COMMIT succeeded and is durable";
 } // namespace
 
 Run::Run(struct od_connection &connection_p, const struct od_statement &statement_p, struct od_result *result_p)
-    : connection(connection_p), statement(statement_p), result(result_p), context(connection_p.Context()) {
-}
+    : connection(connection_p), statement(statement_p), result(result_p), context(connection_p.Context()) {}
 
 void Run::Attach(struct od_connection &connection) {
 	auto &context = connection.Context();
 	context.registered_state->Insert(ConnectionState::KEY, make_shared_ptr<ConnectionState>(connection));
-	ClientConfig::GetConfig(context).get_result_collector = [&connection](ClientContext &cx, PreparedStatementData &data) {
-		return connection.run ? connection.run->Planned(cx, data) : PhysicalResultCollector::GetResultCollector(cx, data);
+	ClientConfig::GetConfig(context).get_result_collector = [&connection](ClientContext &cx,
+	                                                                      PreparedStatementData &data) {
+		return connection.run ? connection.run->Planned(cx, data)
+		                      : PhysicalResultCollector::GetResultCollector(cx, data);
 	};
 }
 
@@ -251,7 +252,7 @@ od_code od_connection_run(struct od_connection *connection, const struct od_stat
 			~Detach() {
 				connection.run = nullptr;
 			}
-		} detach {*connection};
+		} detach{*connection};
 		run.Execute();
 	});
 	if (connection->Context().transaction.IsAutoCommit()) {

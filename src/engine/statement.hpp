@@ -72,8 +72,7 @@ private:
 class ConnectionState : public duckdb::ClientContextState {
 public:
 	static constexpr const char *KEY = "openduck";
-	explicit ConnectionState(struct od_connection &connection_p) : connection(connection_p) {
-	}
+	explicit ConnectionState(struct od_connection &connection_p) : connection(connection_p) {}
 	void QueryBegin(duckdb::ClientContext &context) override {
 		if (connection.run) {
 			connection.run->QueryBegin(context);

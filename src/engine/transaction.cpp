@@ -18,7 +18,8 @@ bool CatalogVersion::Committed() const {
 }
 
 std::string CatalogVersion::Text(const struct od_engine &engine) const {
-	return engine.opening + (Committed() ? "." + std::to_string(number) : ".u" + std::to_string(number - TRANSACTION_ID_START));
+	return engine.opening +
+	       (Committed() ? "." + std::to_string(number) : ".u" + std::to_string(number - TRANSACTION_ID_START));
 }
 
 CatalogVersion TransactionVersion(struct od_engine &engine, ClientContext &context) {

@@ -22,17 +22,19 @@
 using namespace duckdb;
 
 struct od_upload {
-	std::atomic<unsigned> refs {1};
+	std::atomic<unsigned> refs{1};
 	std::string id;
 	std::string schema; // IPC message
 	struct od_batch_queue *queue = nullptr;
-	std::atomic<bool> claimed {false};
+	std::atomic<bool> claimed{false};
 
 	std::mutex lock;
 	uint64_t batches = 0;
 	uint64_t rows = 0;
 	bool ended = false; // finished or aborted
-	struct od_waker waiting {nullptr, nullptr}; // the suspended scan
+	struct od_waker waiting {
+		nullptr, nullptr
+	}; // the suspended scan
 
 	~od_upload() {
 		od_batch_queue_unref(queue);
@@ -64,8 +66,7 @@ void QueueReady(void *argument) {
 
 class UploadHolder {
 public:
-	explicit UploadHolder(struct od_upload *upload_p) : upload(upload_p) {
-	}
+	explicit UploadHolder(struct od_upload *upload_p) : upload(upload_p) {}
 	UploadHolder(const UploadHolder &) = delete;
 	UploadHolder &operator=(const UploadHolder &) = delete;
 	~UploadHolder() {
@@ -76,8 +77,7 @@ public:
 
 class UploadSource : public BatchSource {
 public:
-	explicit UploadSource(struct od_upload *upload_p) : holder(od_upload_ref(upload_p)), upload(*upload_p) {
-	}
+	explicit UploadSource(struct od_upload *upload_p) : holder(od_upload_ref(upload_p)), upload(*upload_p) {}
 
 	~UploadSource() override {
 		upload.Wake(); // U3: it was told EMPTY
@@ -124,14 +124,12 @@ private:
 // ---- the table function
 
 struct UploadFunctionInfo : public TableFunctionInfo {
-	explicit UploadFunctionInfo(struct od_engine &engine_p) : engine(engine_p) {
-	}
+	explicit UploadFunctionInfo(struct od_engine &engine_p) : engine(engine_p) {}
 	struct od_engine &engine;
 };
 
 struct UploadBind : public TableFunctionData {
-	explicit UploadBind(shared_ptr<UploadHolder> holder_p) : holder(std::move(holder_p)) {
-	}
+	explicit UploadBind(shared_ptr<UploadHolder> holder_p) : holder(std::move(holder_p)) {}
 	~UploadBind() override {
 		if (schema.release) {
 			schema.release(&schema);
@@ -143,8 +141,7 @@ struct UploadBind : public TableFunctionData {
 
 struct UploadGlobal : public GlobalTableFunctionState {
 	UploadGlobal(struct od_upload *upload, idx_t threads_p)
-	    : scan(make_uniq<UploadSource>(upload), {}), threads(threads_p) {
-	}
+	    : scan(make_uniq<UploadSource>(upload), {}), threads(threads_p) {}
 	idx_t MaxThreads() const override {
 		return threads;
 	}
@@ -195,13 +192,14 @@ unique_ptr<GlobalTableFunctionState> InitGlobal(ClientContext &context, TableFun
 unique_ptr<LocalTableFunctionState> InitLocal(ExecutionContext &context, TableFunctionInitInput &input,
                                               GlobalTableFunctionState *global) {
 	auto local = make_uniq<UploadLocal>();
-	local->local = global->Cast<UploadGlobal>().scan.MakeLocal(context.client,
-	                                                           input.bind_data->Cast<UploadBind>().schema);
+	local->local =
+	    global->Cast<UploadGlobal>().scan.MakeLocal(context.client, input.bind_data->Cast<UploadBind>().schema);
 	return std::move(local);
 }
 
 void Scan(ClientContext &context, TableFunctionInput &input, DataChunk &out) {
-	input.global_state->Cast<UploadGlobal>().scan.Scan(context, *input.local_state->Cast<UploadLocal>().local, input, out);
+	input.global_state->Cast<UploadGlobal>().scan.Scan(context, *input.local_state->Cast<UploadLocal>().local, input,
+	                                                   out);
 }
 
 OperatorPartitionData PartitionData(ClientContext &, TableFunctionGetPartitionInput &input) {

@@ -24,8 +24,8 @@ void Require(bool ok, const char *what, const char *why) {
 
 //! Decodes results; apart from the engines under test.
 struct Decoding {
-	duckdb::DuckDB db {nullptr};
-	duckdb::Connection connection {db};
+	duckdb::DuckDB db{nullptr};
+	duckdb::Connection connection{db};
 };
 
 Decoding &Other() {
@@ -99,7 +99,8 @@ std::string Collect(struct od_result *result) {
 		if (!decoder) {
 			struct od_result_info info;
 			Require(od_result_ready(result, &info), "result", "a batch before the schema");
-			Require(od_ipc_decode_schema(info.schema, info.schema_bytes, &schema, &err) == OD_OK, "schema", err.message);
+			Require(od_ipc_decode_schema(info.schema, info.schema_bytes, &schema, &err) == OD_OK, "schema",
+			        err.message);
 			decoder = std::make_unique<openduck::BatchDecoder>(*Other().connection.context, schema);
 		}
 		Print(text, *decoder, batch);

@@ -32,24 +32,31 @@ static const char *const objects[] = {
     "CREATE TYPE s.pt AS STRUCT(x INTEGER, y mood)",
     "CREATE SEQUENCE s.q START 5",
     "CREATE SEQUENCE q2 INCREMENT BY -1 MINVALUE -100 MAXVALUE 100 START 7 CYCLE",
-    "CREATE TABLE t (i INTEGER PRIMARY KEY DEFAULT nextval('s.q'), v VARCHAR COLLATE nocase UNIQUE, m mood DEFAULT 'it''s', "
-    "p s.pt, g INTEGER GENERATED ALWAYS AS (i + 1) VIRTUAL, d DECIMAL(10, 2) NOT NULL DEFAULT 1.5, ts TIMESTAMPTZ DEFAULT now(), "
+    "CREATE TABLE t (i INTEGER PRIMARY KEY DEFAULT nextval('s.q'), v VARCHAR COLLATE nocase UNIQUE, m mood DEFAULT "
+    "'it''s', "
+    "p s.pt, g INTEGER GENERATED ALWAYS AS (i + 1) VIRTUAL, d DECIMAL(10, 2) NOT NULL DEFAULT 1.5, ts TIMESTAMPTZ "
+    "DEFAULT now(), "
     "CHECK (i > 0))",
     "CREATE TABLE parent (a INTEGER, b INTEGER, PRIMARY KEY (a, b), UNIQUE (b, a))",
-    "CREATE TABLE child (a INTEGER REFERENCES t (i), b INTEGER, c INTEGER, FOREIGN KEY (b, c) REFERENCES parent (a, b))",
+    "CREATE TABLE child (a INTEGER REFERENCES t (i), b INTEGER, c INTEGER, FOREIGN KEY (b, c) REFERENCES parent (a, "
+    "b))",
     "CREATE TABLE selfref (i INTEGER PRIMARY KEY, p INTEGER REFERENCES selfref (i))",
     "CREATE TABLE \"Sel ect\" (\"or der\" INTEGER PRIMARY KEY, \"Group\" VARCHAR, \"q\"\"uo.te\" INTEGER DEFAULT 3)",
     "CREATE TABLE \"fk to it\" (x INTEGER REFERENCES \"Sel ect\" (\"or der\"))",
     "CREATE TABLE s.parent (i INTEGER PRIMARY KEY)",
     "CREATE TABLE s.child (i INTEGER REFERENCES s.parent (i))",
     "CREATE TABLE \"we.ird \"\" x\".\"t.t\" (i INTEGER)",
-    "CREATE TABLE nested (a INTEGER[3], b STRUCT(a INTEGER, \"b c\" VARCHAR[]), c MAP(VARCHAR, INTEGER), u UNION(n INTEGER, s "
-    "VARCHAR), e ENUM('x', 'y'), arr mood[], j JSON, vr VARIANT, bn BIGNUM, tz TIMETZ, h UHUGEINT, dec DECIMAL(38, 10), bits BIT)",
+    "CREATE TABLE nested (a INTEGER[3], b STRUCT(a INTEGER, \"b c\" VARCHAR[]), c MAP(VARCHAR, INTEGER), u UNION(n "
+    "INTEGER, s "
+    "VARCHAR), e ENUM('x', 'y'), arr mood[], j JSON, vr VARIANT, bn BIGNUM, tz TIMETZ, h UHUGEINT, dec DECIMAL(38, "
+    "10), bits BIT)",
     "CREATE VIEW v1 AS SELECT * FROM t",
     "CREATE VIEW s.v2 (a, \"b b\") AS SELECT i, v FROM main.t WHERE v = 'x'",
     "CREATE VIEW v3 AS FROM s.parent",
-    "CREATE VIEW v4 AS SELECT * FROM shop.s.parent JOIN shop.main.t USING (i) WHERE EXISTS (SELECT 1 FROM shop.main.child)",
-    "CREATE VIEW v5 AS WITH w AS (SELECT * FROM shop.main.selfref) SELECT shop.main.t.i FROM w, shop.main.t ORDER BY 1 LIMIT 3",
+    "CREATE VIEW v4 AS SELECT * FROM shop.s.parent JOIN shop.main.t USING (i) WHERE EXISTS (SELECT 1 FROM "
+    "shop.main.child)",
+    "CREATE VIEW v5 AS WITH w AS (SELECT * FROM shop.main.selfref) SELECT shop.main.t.i FROM w, shop.main.t ORDER BY 1 "
+    "LIMIT 3",
     "CREATE INDEX idx ON t (d)",
     "CREATE UNIQUE INDEX \"i 2\" ON \"Sel ect\" (\"Group\", (\"or der\" + 1))",
     "CREATE INDEX sidx ON s.parent (i)",
@@ -83,7 +90,8 @@ static void test_definitions_make_the_same(void **state)
     struct od_fixture copy;
     struct od_engine_options options = {.name = "elsewhere"};
     od_fixture_open(&copy, &options);
-    char *definitions = od_sql_text(f, f->connection, "SELECT replace(definition, chr(10), ' ') FROM openduck_catalog()");
+    char *definitions =
+        od_sql_text(f, f->connection, "SELECT replace(definition, chr(10), ' ') FROM openduck_catalog()");
     unsigned count = 0;
     for (char *line = strtok(definitions, "\n"); line; line = strtok(NULL, "\n")) {
         char *text = od_sql_text(&copy, copy.connection, line);
@@ -106,14 +114,17 @@ static void test_definitions_make_the_same(void **state)
                "a 'table'|{v=column}");
     assert_sql(f, f->connection, "SELECT comment, column_comments FROM openduck_catalog_entry('view', 'main', 'v1')",
                "view|{i=of view}");
-    assert_sql(f, f->connection, "SELECT string_agg(comment, ',' ORDER BY comment) FROM openduck_catalog() WHERE kind NOT IN ('table', 'view')",
-               "index,macro,sequence,type");
+    assert_sql(
+        f, f->connection,
+        "SELECT string_agg(comment, ',' ORDER BY comment) FROM openduck_catalog() WHERE kind NOT IN ('table', 'view')",
+        "index,macro,sequence,type");
     // What is asked for singly is what comes with all.
-    assert_sql(f, f->connection,
-               "SELECT count(*) FROM openduck_catalog() a, openduck_catalog_entry('index', 'main', 'i 2') b "
-               "WHERE a.kind = b.kind AND a.schema = b.schema AND a.name = b.name AND a.definition_hash = b.definition_hash "
-               "AND b.table_name = 'Sel ect'",
-               "1");
+    assert_sql(
+        f, f->connection,
+        "SELECT count(*) FROM openduck_catalog() a, openduck_catalog_entry('index', 'main', 'i 2') b "
+        "WHERE a.kind = b.kind AND a.schema = b.schema AND a.name = b.name AND a.definition_hash = b.definition_hash "
+        "AND b.table_name = 'Sel ect'",
+        "1");
 }
 
 static void test_hash_tells_changes(void **state)
@@ -123,9 +134,10 @@ static void test_hash_tells_changes(void **state)
     assert_sql(f, c, "CREATE TABLE t (i INTEGER, j INTEGER)", "");
     assert_sql(f, c, "CREATE SEQUENCE q", "");
     static const char *const changes[] = {
-        "ALTER TABLE t ADD COLUMN k INTEGER", "ALTER TABLE t RENAME COLUMN k TO l", "ALTER TABLE t ALTER l SET DEFAULT 3",
-        "ALTER TABLE t ALTER l TYPE BIGINT",  "ALTER TABLE t ALTER l SET NOT NULL", "COMMENT ON TABLE t IS 'x'",
-        "COMMENT ON COLUMN t.i IS 'y'",       "CREATE OR REPLACE TABLE t (i INTEGER)",
+        "ALTER TABLE t ADD COLUMN k INTEGER",  "ALTER TABLE t RENAME COLUMN k TO l",
+        "ALTER TABLE t ALTER l SET DEFAULT 3", "ALTER TABLE t ALTER l TYPE BIGINT",
+        "ALTER TABLE t ALTER l SET NOT NULL",  "COMMENT ON TABLE t IS 'x'",
+        "COMMENT ON COLUMN t.i IS 'y'",        "CREATE OR REPLACE TABLE t (i INTEGER)",
     };
     const char *sql = "SELECT definition_hash FROM openduck_catalog_entry('table', 'main', 't')";
     char *last = od_sql_text(f, c, sql);
@@ -172,13 +184,16 @@ static void test_single_entries(void **state)
     struct od_fixture *f = *state;
     assert_sql(f, f->connection, "CREATE TABLE t (i INTEGER)", "");
     assert_sql(f, f->connection, "CREATE VIEW v AS FROM t", "");
-    assert_sql(f, f->connection, "SELECT count(*) FROM openduck_catalog_entry('table', 'main', 'T')", "1"); // as SQL looks up
+    assert_sql(f, f->connection, "SELECT count(*) FROM openduck_catalog_entry('table', 'main', 'T')",
+               "1"); // as SQL looks up
     assert_sql(f, f->connection, "SELECT count(*) FROM openduck_catalog_entry('view', 'main', 't')", "0");
     assert_sql(f, f->connection, "SELECT count(*) FROM openduck_catalog_entry('table', 'main', 'v')", "0");
     assert_sql(f, f->connection, "SELECT count(*) FROM openduck_catalog_entry('table', 'absent', 't')", "0");
-    assert_sql(f, f->connection, "SELECT count(*) FROM openduck_catalog_entry('schema', '', 'main')", "0"); // DuckDB's own
+    assert_sql(f, f->connection, "SELECT count(*) FROM openduck_catalog_entry('schema', '', 'main')",
+               "0"); // DuckDB's own
     assert_sql(f, f->connection, "SELECT count(*) FROM openduck_catalog_entry('macro', 'main', 'abs')", "0");
-    assert_sql_has(f, f->connection, "FROM openduck_catalog_entry('chair', 'main', 't')", "no entries of kind \"chair\"");
+    assert_sql_has(f, f->connection, "FROM openduck_catalog_entry('chair', 'main', 't')",
+                   "no entries of kind \"chair\"");
     assert_sql_has(f, f->connection, "FROM openduck_catalog_entry(NULL, 'main', 't')", "SQL Binder: ");
 }
 
@@ -224,8 +239,12 @@ int main(void)
 {
 #define T(name) cmocka_unit_test_setup_teardown(name, open_fixture, close_fixture)
     const struct CMUnitTest tests[] = {
-        T(test_definitions_make_the_same), T(test_hash_tells_changes), T(test_transaction_view),
-        T(test_single_entries),            T(test_statistics),         T(test_many_tables),
+        T(test_definitions_make_the_same),
+        T(test_hash_tells_changes),
+        T(test_transaction_view),
+        T(test_single_entries),
+        T(test_statistics),
+        T(test_many_tables),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

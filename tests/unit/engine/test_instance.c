@@ -26,8 +26,14 @@ static void test_catalog_names(void **state)
 {
     (void)state;
     static const char *const names[][2] = {
-        {"shop", "shop"}, {"main", "main_db"}, {"Temp", "Temp_db"}, {"system", "system_db"}, {"memory", "memory_db"},
-        {"information_schema", "information_schema_db"}, {"we\"ird name", "we\"ird name"}, {"select", "select"},
+        {"shop", "shop"},
+        {"main", "main_db"},
+        {"Temp", "Temp_db"},
+        {"system", "system_db"},
+        {"memory", "memory_db"},
+        {"information_schema", "information_schema_db"},
+        {"we\"ird name", "we\"ird name"},
+        {"select", "select"},
     };
     for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
         struct od_fixture fixture;
@@ -224,8 +230,9 @@ static int child(const char *mode, const char *directory)
     }
     for (int i = 0;; i++) {
         if (full && i == 10) {
-            char *text = od_sql_text(&fixture, fixture.connection,
-                                     "CREATE TABLE big AS SELECT hash(range) AS h, repeat('x', 100) AS s FROM range(1000000)");
+            char *text =
+                od_sql_text(&fixture, fixture.connection,
+                            "CREATE TABLE big AS SELECT hash(range) AS h, repeat('x', 100) AS s FROM range(1000000)");
             fprintf(stderr, "full: %s\n", text);
             _exit(strncmp(text, "SQL IO: ", 8) == 0 || strncmp(text, "SQL FATAL", 9) == 0 ? 0 : 4);
         }

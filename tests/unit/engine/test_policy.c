@@ -76,11 +76,22 @@ static void test_refused(void **state)
         "CREATE SCHEMA memory.s",
     };
     static const char *const locked[] = {
-        "SET memory_limit = '1TB'", "SET threads = 100", "PRAGMA threads = 100", "SET temp_directory = '/tmp'",
-        "SET enable_external_access = true", "SET lock_configuration = false", "SET allowed_paths = ['/etc/passwd']",
-        "SET allowed_configs = ['threads']", "SET log_query_path = '/tmp/x'", "SET profile_output = '/tmp/x'",
-        "SET file_search_path = '/etc'", "SET home_directory = '/'", "SET secret_directory = '/tmp'",
-        "SET extension_directory = '/tmp'", "SET autoload_known_extensions = true", "RESET memory_limit",
+        "SET memory_limit = '1TB'",
+        "SET threads = 100",
+        "PRAGMA threads = 100",
+        "SET temp_directory = '/tmp'",
+        "SET enable_external_access = true",
+        "SET lock_configuration = false",
+        "SET allowed_paths = ['/etc/passwd']",
+        "SET allowed_configs = ['threads']",
+        "SET log_query_path = '/tmp/x'",
+        "SET profile_output = '/tmp/x'",
+        "SET file_search_path = '/etc'",
+        "SET home_directory = '/'",
+        "SET secret_directory = '/tmp'",
+        "SET extension_directory = '/tmp'",
+        "SET autoload_known_extensions = true",
+        "RESET memory_limit",
     };
     assert_sql(fixture, fixture->connection, "CREATE TABLE t (s VARCHAR)", "");
     for (size_t i = 0; i < sizeof(refused) / sizeof(refused[0]); i++) {

@@ -20,7 +20,7 @@ enum { BATCH_BYTES = 1 << 20 };
 struct source {
     unsigned left;
     bool fails;
-    bool *freed;
+    atomic_bool *freed;
 };
 
 static void release_bytes(void *bytes)
@@ -66,7 +66,7 @@ static void source_free(void *self)
 
 static const struct od_result_source type = {source_fill, source_free};
 
-static struct source *source_new(unsigned batches, bool fails, bool *freed)
+static struct source *source_new(unsigned batches, bool fails, atomic_bool *freed)
 {
     struct source *source = od_alloc(sizeof(*source));
     if (source) {
@@ -76,9 +76,12 @@ static struct source *source_new(unsigned batches, bool fails, bool *freed)
     return source;
 }
 
-static const struct od_result_info info = {
-    .kind = OD_RESULT_ROWS, .statement = "SELECT", .read_only = true, .schema = (const uint8_t *)"schema", .schema_bytes = 6,
-    .catalog_version = "x.1"};
+static const struct od_result_info info = {.kind = OD_RESULT_ROWS,
+                                           .statement = "SELECT",
+                                           .read_only = true,
+                                           .schema = (const uint8_t *)"schema",
+                                           .schema_bytes = 6,
+                                           .catalog_version = "x.1"};
 
 static struct od_result *new_result(struct od_waker on_event)
 {
@@ -149,7 +152,7 @@ static void test_spool(void **state)
     (void)state;
     for (unsigned batches = 0; batches < 40; batches += 13) {
         for (int fails = 0; fails < 2; fails++) {
-            bool freed;
+            atomic_bool freed;
             struct od_result *result = new_result(none);
             assert_int_equal(od_result_describe(result, &info, NULL), OD_OK);
             assert_int_equal(od_result_spool(result, &type, source_new(batches, fails, &freed), NULL), OD_OK);
@@ -177,7 +180,7 @@ static void test_spool_given_up(void **state)
 {
     (void)state;
     for (int stop = 0; stop < 3; stop++) {
-        bool freed;
+        atomic_bool freed;
         struct od_result *result = new_result(none);
         if (stop == 2) {
             od_result_stop(result); // before there are rows
@@ -234,8 +237,9 @@ static void on_event(void *argument)
 static void *produce(void *argument)
 {
     struct both_ends *both = argument;
-    static _Thread_local bool freed;
+    static atomic_bool freed;
     struct od_error err = {0};
+    atomic_store(&freed, false);
     if (od_result_describe(both->result, &info, &err) == OD_OK &&
         od_result_spool(both->result, &type, source_new(200, false, &freed), &err) == OD_OK) {
         od_result_finish(both->result, NULL);
@@ -275,7 +279,7 @@ static void test_faults(void **state)
     {
         struct od_result *result = NULL;
         struct od_error err = {0};
-        bool freed = true;
+        atomic_bool freed = true;
         od_code rc = od_result_new(NULL, none, &result, &err);
         if (rc == OD_OK) {
             rc = od_result_describe(result, &info, &err);
@@ -307,9 +311,9 @@ static void test_faults(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_without_rows),   cmocka_unit_test(test_first_end_counts),
-        cmocka_unit_test(test_spool),          cmocka_unit_test(test_spool_given_up),
-        cmocka_unit_test(test_stream),         cmocka_unit_test(test_two_threads),
+        cmocka_unit_test(test_without_rows), cmocka_unit_test(test_first_end_counts),
+        cmocka_unit_test(test_spool),        cmocka_unit_test(test_spool_given_up),
+        cmocka_unit_test(test_stream),       cmocka_unit_test(test_two_threads),
         cmocka_unit_test(test_faults),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

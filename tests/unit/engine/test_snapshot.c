@@ -60,10 +60,11 @@ static void *write_thread(void *argument)
     for (unsigned i = 0; !atomic_load(w->stop); i++) {
         char sql[160];
         int from = w->number * ACCOUNTS + (int)(i % ACCOUNTS), to = w->number * ACCOUNTS + (int)((i + 1) % ACCOUNTS);
-        snprintf(sql, sizeof(sql), "UPDATE accounts SET money = money + CASE WHEN id = %d THEN -1 ELSE 1 END WHERE id IN (%d, %d)",
-                 from, from, to);
-        bool ok = run(w->fixture, c, "BEGIN") && run(w->fixture, c, sql) && run(w->fixture, c, "INSERT INTO log VALUES (1)") &&
-                  run(w->fixture, c, "COMMIT");
+        snprintf(sql, sizeof(sql),
+                 "UPDATE accounts SET money = money + CASE WHEN id = %d THEN -1 ELSE 1 END WHERE id IN (%d, %d)", from,
+                 from, to);
+        bool ok = run(w->fixture, c, "BEGIN") && run(w->fixture, c, sql) &&
+                  run(w->fixture, c, "INSERT INTO log VALUES (1)") && run(w->fixture, c, "COMMIT");
         if (ok) {
             w->commits++;
         } else {
@@ -77,7 +78,8 @@ static void *write_thread(void *argument)
 static void test_group_sees_one_state(void **state)
 {
     struct od_fixture *f = *state;
-    assert_sql(f, f->connection, "CREATE TABLE accounts AS SELECT range::INTEGER AS id, 100::BIGINT AS money FROM range(16)", "16");
+    assert_sql(f, f->connection,
+               "CREATE TABLE accounts AS SELECT range::INTEGER AS id, 100::BIGINT AS money FROM range(16)", "16");
     assert_sql(f, f->connection, "CREATE TABLE log (n INTEGER)", "");
     struct od_connection *group[GROUP];
     struct od_error err = {0};
@@ -98,7 +100,8 @@ static void test_group_sees_one_state(void **state)
         char *first = NULL;
         for (int i = 0; i < GROUP; i++) {
             // Each connection's own view, one after the other while commits go on.
-            char *text = od_sql_text(f, group[i], "SELECT sum(money), sum(money * id), (SELECT count(*) FROM log) FROM accounts");
+            char *text = od_sql_text(f, group[i],
+                                     "SELECT sum(money), sum(money * id), (SELECT count(*) FROM log) FROM accounts");
             assert_memory_equal(text, "1600|", 5);
             if (first) {
                 assert_string_equal(text, first);

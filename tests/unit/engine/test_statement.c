@@ -208,12 +208,17 @@ static void test_read_only(void **state)
     struct od_fixture *f = *state;
     assert_sql(f, f->connection, "CREATE TABLE t (i INTEGER)", "");
     assert_sql(f, f->connection, "CREATE SEQUENCE q", "");
-    static const char *const refused[] = {"INSERT INTO t VALUES (1)", "INSERT INTO t VALUES (1) RETURNING i",
-                                          "SELECT nextval('q')",      "CREATE TABLE u (i INTEGER)",
-                                          "DROP TABLE t",             "EXPLAIN ANALYZE INSERT INTO t VALUES (1)",
-                                          "VACUUM",                   "DELETE FROM t"};
-    static const char *const allowed[] = {"SELECT * FROM t", "EXPLAIN INSERT INTO t VALUES (1)", "SHOW TABLES",
-                                          "CREATE TEMP TABLE tt AS SELECT 1 AS i", "BEGIN", "ROLLBACK"};
+    static const char *const refused[] = {"INSERT INTO t VALUES (1)",
+                                          "INSERT INTO t VALUES (1) RETURNING i",
+                                          "SELECT nextval('q')",
+                                          "CREATE TABLE u (i INTEGER)",
+                                          "DROP TABLE t",
+                                          "EXPLAIN ANALYZE INSERT INTO t VALUES (1)",
+                                          "VACUUM",
+                                          "DELETE FROM t"};
+    static const char *const allowed[] = {"SELECT * FROM t", "EXPLAIN INSERT INTO t VALUES (1)",
+                                          "SHOW TABLES",     "CREATE TEMP TABLE tt AS SELECT 1 AS i",
+                                          "BEGIN",           "ROLLBACK"};
     for (int describe = 0; describe < 2; describe++) {
         for (size_t i = 0; i < sizeof(refused) / sizeof(refused[0]); i++) {
             struct od_statement s = statement_of(refused[i]);
@@ -384,8 +389,8 @@ static void test_describe(void **state)
 static void test_settings(void **state)
 {
     struct od_fixture *f = *state;
-    struct od_setting settings[] = {{"TimeZone", "Europe/Berlin"}, {"null_order", "nulls_first"},
-                                    {"integer_division", "true"}};
+    struct od_setting settings[] = {
+        {"TimeZone", "Europe/Berlin"}, {"null_order", "nulls_first"}, {"integer_division", "true"}};
     const char *sql = "SELECT current_setting('TimeZone'), current_setting('default_null_order'), 7 / 2, "
                       "extract(hour FROM '2024-07-01 12:00:00+00'::TIMESTAMPTZ)";
     struct od_statement s = statement_of(sql);
@@ -421,8 +426,11 @@ static void test_settings(void **state)
     assert_sql(f, f->connection, "SELECT 'A' = 'a'", "false"); // not aborted
     assert_sql(f, f->connection, "COMMIT", "");
 
-    static const struct od_setting refused[] = {
-        {"threads", "1"}, {"memory_limit", "1GB"}, {"nonsense", "1"}, {"TimeZone", "Nowhere/Else"}, {"search_path", "absent"}};
+    static const struct od_setting refused[] = {{"threads", "1"},
+                                                {"memory_limit", "1GB"},
+                                                {"nonsense", "1"},
+                                                {"TimeZone", "Nowhere/Else"},
+                                                {"search_path", "absent"}};
     for (size_t i = 0; i < sizeof(refused) / sizeof(refused[0]); i++) {
         s = statement_of("SELECT 1");
         s.settings = &refused[i];
@@ -633,13 +641,20 @@ int main(void)
 {
 #define T(name) cmocka_unit_test_setup_teardown(name, open_fixture, close_fixture)
     const struct CMUnitTest tests[] = {
-        T(test_exactly_one),      T(test_kinds),
-        T(test_errors_have_class), T(test_transactions),
-        T(test_read_only),        T(test_parameters),
-        T(test_parameter_names_and_mistakes), T(test_describe),
-        T(test_settings),         T(test_returning_after_commit),
-        T(test_spooled_result_outlives_statement), T(test_large),
-        T(test_stale_catalog),    T(test_reported_versions),
+        T(test_exactly_one),
+        T(test_kinds),
+        T(test_errors_have_class),
+        T(test_transactions),
+        T(test_read_only),
+        T(test_parameters),
+        T(test_parameter_names_and_mistakes),
+        T(test_describe),
+        T(test_settings),
+        T(test_returning_after_commit),
+        T(test_spooled_result_outlives_statement),
+        T(test_large),
+        T(test_stale_catalog),
+        T(test_reported_versions),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -70,11 +70,11 @@ static void test_order(void **state)
         at = end + 1;
     }
     free(text);
-    assert_sql(f, f->connection, "SELECT i FROM big ORDER BY h DESC, i LIMIT 3",
-               ({
+    assert_sql(f, f->connection, "SELECT i FROM big ORDER BY h DESC, i LIMIT 3", ({
                    static char expected[128];
-                   char *again = od_sql_text(f, f->connection,
-                                             "SELECT string_agg(i, chr(10)) FROM (SELECT i FROM big ORDER BY h DESC, i LIMIT 3)");
+                   char *again =
+                       od_sql_text(f, f->connection,
+                                   "SELECT string_agg(i, chr(10)) FROM (SELECT i FROM big ORDER BY h DESC, i LIMIT 3)");
                    snprintf(expected, sizeof(expected), "%s", again);
                    free(again);
                    expected;
@@ -129,8 +129,9 @@ static void test_cancel(void **state)
     struct od_fixture *f = *state;
     static const char *const endless[] = {
         "SELECT count(*) FROM range(100000000) a, range(100000000) b WHERE a.range * b.range % 7 = 8", // computes
-        "SELECT i, h, s FROM big",                                                                   // blocks: nobody reads
-        "CREATE TABLE u AS SELECT count(*) AS c FROM range(100000000) a, range(100000000) b WHERE a.range * b.range % 7 = 8",
+        "SELECT i, h, s FROM big", // blocks: nobody reads
+        "CREATE TABLE u AS SELECT count(*) AS c FROM range(100000000) a, range(100000000) b WHERE a.range * b.range % "
+        "7 = 8",
     };
     for (size_t i = 0; i < sizeof(endless) / sizeof(endless[0]); i++) {
         struct od_statement s = statement_of(endless[i]);
@@ -273,8 +274,9 @@ static void *run_thread(void *argument)
 static void test_events(void **state)
 {
     struct od_fixture *f = *state;
-    static const char *const statements[] = {"SELECT i, s FROM big", "INSERT INTO copy SELECT i, s FROM big RETURNING i, s",
-                                             "SELECT 1", "CREATE TABLE x (i INTEGER)", "SELECT nope"};
+    static const char *const statements[] = {"SELECT i, s FROM big",
+                                             "INSERT INTO copy SELECT i, s FROM big RETURNING i, s", "SELECT 1",
+                                             "CREATE TABLE x (i INTEGER)", "SELECT nope"};
     assert_sql(f, f->connection, "CREATE TABLE copy (i BIGINT, s VARCHAR)", "");
     for (size_t i = 0; i < sizeof(statements) / sizeof(statements[0]); i++) {
         struct events events = {PTHREAD_MUTEX_INITIALIZER, PTHREAD_COND_INITIALIZER, 0};
@@ -323,8 +325,14 @@ int main(void)
 {
 #define T(name) cmocka_unit_test_setup_teardown(name, open_fixture, close_fixture)
     const struct CMUnitTest tests[] = {
-        T(test_order), T(test_stalled_consumers), T(test_cancel),     T(test_cancel_in_transaction), T(test_interrupt_any_time),
-        T(test_stop),  T(test_late_error),        T(test_events),
+        T(test_order),
+        T(test_stalled_consumers),
+        T(test_cancel),
+        T(test_cancel_in_transaction),
+        T(test_interrupt_any_time),
+        T(test_stop),
+        T(test_late_error),
+        T(test_events),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

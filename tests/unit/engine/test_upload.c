@@ -314,10 +314,11 @@ static void test_types(void **state)
 {
     struct od_fixture *f = *state;
     struct od_sample sample;
-    od_sample_make(&sample,
-                   "SELECT 170141183460469231731687303715884105727::HUGEINT AS h, 'b'::ENUM('a', 'b') AS e, "
-                   "{'a': [1, NULL], 'b': NULL::VARCHAR} AS s, MAP {'k': INTERVAL 1 DAY} AS m, NULL::DECIMAL(30, 3) AS n",
-                   10);
+    od_sample_make(
+        &sample,
+        "SELECT 170141183460469231731687303715884105727::HUGEINT AS h, 'b'::ENUM('a', 'b') AS e, "
+        "{'a': [1, NULL], 'b': NULL::VARCHAR} AS s, MAP {'k': INTERVAL 1 DAY} AS m, NULL::DECIMAL(30, 3) AS n",
+        10);
     struct od_upload *upload = open_upload(f, "types", &sample);
     push(upload, &sample, 0);
     struct od_error err = {0};
@@ -335,8 +336,9 @@ static void test_types(void **state)
 static void test_batches_of_another_schema(void **state)
 {
     struct od_fixture *f = *state;
-    static const char *const others[] = {"SELECT 'text' AS i, 'x' AS s FROM range(50)", "SELECT 1::TINYINT AS i, 'x' AS s FROM range(50)",
-                                         "SELECT 1 AS i", "SELECT 1 AS i, 'x' AS s, 2 AS t", "SELECT [1, 2] AS i, 'x' AS s"};
+    static const char *const others[] = {"SELECT 'text' AS i, 'x' AS s FROM range(50)",
+                                         "SELECT 1::TINYINT AS i, 'x' AS s FROM range(50)", "SELECT 1 AS i",
+                                         "SELECT 1 AS i, 'x' AS s, 2 AS t", "SELECT [1, 2] AS i, 'x' AS s"};
     struct od_sample sample;
     od_sample_make(&sample, "SELECT i, 'x' AS s FROM range(50) r(i)", 50);
     for (size_t i = 0; i < sizeof(others) / sizeof(others[0]); i++) {
@@ -363,9 +365,9 @@ int main(void)
 {
 #define T(name) cmocka_unit_test_setup_teardown(name, open_fixture, close_fixture)
     const struct CMUnitTest tests[] = {
-        T(test_insert_in_order), T(test_incomplete_keeps_nothing), T(test_numbers), T(test_read_once),
-        T(test_waiting_holds_no_thread), T(test_room), T(test_types),
-        T(test_batches_of_another_schema),
+        T(test_insert_in_order), T(test_incomplete_keeps_nothing),  T(test_numbers),
+        T(test_read_once),       T(test_waiting_holds_no_thread),   T(test_room),
+        T(test_types),           T(test_batches_of_another_schema),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
