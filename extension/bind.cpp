@@ -341,11 +341,18 @@ vector<shared_ptr<BoundParameterData>> ParametersOf(Binder &binder, const vector
 		}
 		auto &map = parameters->GetParameters();
 		auto entry = map.find(identifier);
-		if (entry == map.end()) {
+		if (entry != map.end()) {
+			result.push_back(entry->second);
+			continue;
+		}
+		// The value was known when the statement was bound.
+		auto &given = parameters->GetParameterData();
+		auto value = given.find(identifier);
+		if (value == given.end()) {
 			found = false;
 			return result;
 		}
-		result.push_back(entry->second);
+		result.push_back(make_shared_ptr<BoundParameterData>(value->second));
 	}
 	return result;
 }
@@ -436,7 +443,7 @@ void AddStages(Shipping &shipping, LogicalShip &ship, vector<LocalRelation> &loc
 }
 
 unique_ptr<LogicalOperator> MakeShip(Shipping &shipping, RewrittenStatement &rewritten, BoundStatement &bound,
-                                     StatementType type) {
+                                     StatementType type, bool gives_count) {
 	auto &properties = shipping.binder.GetStatementProperties();
 	auto statement = make_shared_ptr<ShippedStatement>();
 	statement->remote = shipping.catalog.GetRemote();
@@ -451,7 +458,8 @@ unique_ptr<LogicalOperator> MakeShip(Shipping &shipping, RewrittenStatement &rew
 	statement->definitions = type == StatementType::CREATE_STATEMENT || type == StatementType::DROP_STATEMENT ||
 	                         type == StatementType::ALTER_STATEMENT;
 	// What DuckDB gives back for the statement: rows, a count, or nothing.
-	statement->rows = properties.return_type != StatementReturnType::NOTHING;
+	// CREATE TABLE AS gives its count although it says that it gives nothing.
+	statement->rows = properties.return_type != StatementReturnType::NOTHING || gives_count;
 	statement->read_only = shipping.catalog.GetAttached().IsReadOnly();
 	if (properties.return_type == StatementReturnType::QUERY_RESULT) {
 		// Rows whose types were decided by the definitions known here.
@@ -508,7 +516,9 @@ BoundStatement ShipWrite(Shipping &shipping, SQLStatement &statement, BoundState
 			if (explain) {
 				inner.types = {LogicalType::BIGINT};
 			}
-			auto ship = MakeShip(shipping, rewritten, inner, type);
+			bool gives_count =
+			    bound.plan->type == LogicalOperatorType::LOGICAL_CREATE_TABLE && !bound.plan->children.empty();
+			auto ship = MakeShip(shipping, rewritten, inner, type, gives_count);
 			if (ship) {
 				if (explain) {
 					auto text = ship->ToString(explain_format);

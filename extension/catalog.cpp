@@ -109,7 +109,9 @@ shared_ptr<CatalogSnapshot> OdCatalog::Read(ClientContext &context, optional_ptr
 		std::lock_guard<std::mutex> guard(lock);
 		previous = current;
 	}
-	for (auto &row : rows) {
+	vector<idx_t> column_comments;
+	for (idx_t i = 0; i < rows.size(); i++) {
+		auto &row = rows[i];
 		auto text = [&](idx_t column) {
 			return row[column].IsNull() ? string() : StringValue::Get(row[column]);
 		};
@@ -118,6 +120,10 @@ shared_ptr<CatalogSnapshot> OdCatalog::Read(ClientContext &context, optional_ptr
 		if (kind == "schema") {
 			auto entry = snapshot->schemas.emplace(text(2).empty() ? schema_name : text(2), row[6]);
 			SchemaFor(entry.first->first);
+			continue;
+		}
+		if (kind == "column comment") {
+			column_comments.push_back(i);
 			continue;
 		}
 		auto set = EntrySetOfKind(kind);
@@ -153,6 +159,13 @@ shared_ptr<CatalogSnapshot> OdCatalog::Read(ClientContext &context, optional_ptr
 		auto item_schema = item.schema;
 		snapshot->items[item_schema].sets[static_cast<idx_t>(set)].emplace(item_name, std::move(item));
 		snapshot->size++;
+	}
+	for (auto i : column_comments) {
+		auto &row = rows[i];
+		auto item = snapshot->Find(row[1].ToString(), EntrySet::RELATION, row[3].ToString());
+		if (item) {
+			item->column_comments.emplace_back(row[2].ToString(), row[6]);
+		}
 	}
 	if (snapshot->schemas.find(DEFAULT_SCHEMA) == snapshot->schemas.end()) {
 		snapshot->schemas.emplace(DEFAULT_SCHEMA, Value());

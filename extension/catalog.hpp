@@ -40,6 +40,7 @@ struct CatalogItem {
 	string hash;
 	Value comment;
 	idx_t estimated_rows = 0;
+	vector<std::pair<string, Value>> column_comments;
 	shared_ptr<CatalogEntry> entry; // made at first look-up
 	bool making = false;            // guards against definitions that refer to themselves
 };

@@ -35,6 +35,8 @@
 #include "scan.hpp"
 #include "text.hpp"
 
+#include <regex>
+
 namespace openduck {
 
 //===--------------------------------------------------------------------===//
@@ -143,7 +145,14 @@ void OdView::UpdateBinding(const vector<LogicalType> &types, const vector<string
 //===--------------------------------------------------------------------===//
 static unique_ptr<CreateInfo> ParseDefinition(ClientContext &context, CatalogItem &item) {
 	Parser parser(context.GetParserOptions());
-	parser.ParseQuery(item.definition);
+	try {
+		parser.ParseQuery(item.definition);
+	} catch (std::exception &) {
+		// DuckDB writes a generated column's collation where its own parser does not want it.
+		static const std::regex COLLATED("COLLATE ([A-Za-z_.]+) GENERATED ALWAYS");
+		parser.statements.clear();
+		parser.ParseQuery(std::regex_replace(item.definition, COLLATED, "GENERATED ALWAYS"));
+	}
 	if (parser.statements.size() != 1 || parser.statements[0]->type != StatementType::CREATE_STATEMENT) {
 		throw InternalException("openduck: the server's definition of %s \"%s\" is not one CREATE statement", item.kind,
 		                        item.name);
@@ -235,6 +244,12 @@ static shared_ptr<CatalogEntry> MakeTable(ClientContext &context, OdCatalog &cat
 	} catch (std::exception &) {
 		info = BindTable(context, catalog, schema, item, false);
 	}
+	for (auto &comment : item.column_comments) {
+		auto &columns = info->Base().columns;
+		if (columns.ColumnExists(comment.first)) {
+			columns.GetColumnMutable(comment.first).SetComment(comment.second);
+		}
+	}
 	ObjectVersion object {item.kind, item.schema, item.name, item.hash};
 	auto table = make_shared_ptr<OdTable>(catalog, schema, *info, std::move(object), snapshot.catalog_name,
 	                                      item.estimated_rows);
@@ -261,6 +276,9 @@ static shared_ptr<CatalogEntry> MakeView(ClientContext &context, OdCatalog &cata
 	}
 	ObjectVersion object {item.kind, item.schema, item.name, item.hash};
 	view.sql = item.definition;
+	for (auto &comment : item.column_comments) {
+		view.column_comments_map[comment.first] = comment.second;
+	}
 	return make_shared_ptr<OdView>(catalog, schema, view, std::move(object), snapshot.catalog_name, item.definition,
 	                               std::move(failure));
 }

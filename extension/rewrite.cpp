@@ -220,7 +220,7 @@ private:
 	vector<case_insensitive_set_t> cte_scopes;
 	case_insensitive_set_t columns; // of every relation seen: a keyword of that name is a column
 	vector<reference<unique_ptr<ParsedExpression>>> keywords;
-	bool keep_local_constants = false; // inside a definition: they are evaluated when it is used
+	bool in_definition = false; // its names and values mean something when it is used, on the server
 };
 
 //===--------------------------------------------------------------------===//
@@ -307,7 +307,10 @@ void Rewriter::VisitBaseTable(unique_ptr<TableRef> &ref) {
 		}
 		return;
 	}
-	if (!options.stage_locals) {
+	if (in_definition && !entry) {
+		return; // a definition: the server looks for it when the definition is used
+	}
+	if (!options.stage_locals || in_definition) {
 		Block("the local relation \"" + table.table_name + "\"");
 		return;
 	}
@@ -342,6 +345,9 @@ void Rewriter::VisitTableFunction(TableFunctionRef &ref) {
 		UseEntry(*entry, EntrySet::TABLE_FUNCTION);
 		return;
 	}
+	if (in_definition && (!entry || entry->ParentCatalog().IsSystemCatalog())) {
+		return;
+	}
 	if (!entry || !entry->ParentCatalog().IsSystemCatalog() ||
 	    PURE_TABLE_FUNCTIONS.find(function.function_name) == PURE_TABLE_FUNCTIONS.end()) {
 		Block("the table function \"" + function.function_name + "\"");
@@ -364,7 +370,7 @@ void Rewriter::VisitRef(unique_ptr<TableRef> &ref) {
 		break;
 	}
 	case TableReferenceType::TABLE_FUNCTION:
-		if (options.stage_locals) {
+		if (options.stage_locals && !in_definition) {
 			// A function that reads local things is staged like a table.
 			auto before = result.blocker;
 			auto copy = ref->Copy();
@@ -477,7 +483,7 @@ void Rewriter::VisitFunction(unique_ptr<ParsedExpression> &expression) {
 	auto &function = expression->Cast<FunctionExpression>();
 	auto &name = function.function_name;
 	if (function.schema.empty() && LOCAL_CONSTANTS.find(name) != LOCAL_CONSTANTS.end()) {
-		if (!keep_local_constants) {
+		if (!in_definition) {
 			ReplaceByConstant(expression);
 		}
 		return;
@@ -508,7 +514,7 @@ void Rewriter::VisitFunction(unique_ptr<ParsedExpression> &expression) {
 		Block("the local function \"" + name + "\"");
 		return;
 	}
-	if (!catalog.GetRemote()->HasFunction(context, name)) {
+	if (!in_definition && !catalog.GetRemote()->HasFunction(context, name)) {
 		Block("the function \"" + name + "\", which the server does not have");
 	}
 }
@@ -570,7 +576,7 @@ void Rewriter::VisitExpression(unique_ptr<ParsedExpression> &expression) {
 		if (names.size() >= 3 && StringUtil::CIEquals(names[0], alias)) {
 			names.erase(names.begin());
 			Changed();
-		} else if (!keep_local_constants && names.size() == 1 &&
+		} else if (!in_definition && names.size() == 1 &&
 		           VALUE_KEYWORDS.find(names[0]) != VALUE_KEYWORDS.end()) {
 			keywords.push_back(expression);
 		}
@@ -603,6 +609,18 @@ void Rewriter::VisitExpression(unique_ptr<ParsedExpression> &expression) {
 		return;
 	case ExpressionClass::PARAMETER: {
 		auto &parameter = expression->Cast<ParameterExpression>();
+		if (auto parameters = binder.GetParameters()) {
+			// Integers of an EXECUTE are literals to the binder, which fit every integer type they are small enough for.
+			auto &given = parameters->GetParameterData();
+			auto value = given.find(parameter.identifier);
+			if (value != given.end() && value->second.return_type.id() == LogicalTypeId::INTEGER_LITERAL) {
+				auto constant = make_uniq<ConstantExpression>(value->second.GetValue());
+				constant->alias = expression->alias;
+				expression = std::move(constant);
+				Changed();
+				return;
+			}
+		}
 		idx_t position = 0;
 		while (position < result.parameters.size() && result.parameters[position] != parameter.identifier) {
 			position++;
@@ -661,7 +679,9 @@ void Rewriter::VisitCreate(CreateInfo &info) {
 				auto copy = column.GeneratedExpression().Copy();
 				auto before = result.changed;
 				result.changed = false;
+				in_definition = true;
 				VisitExpression(copy);
+				in_definition = false;
 				if (result.changed) {
 					column.SetGeneratedExpression(std::move(copy));
 				}
@@ -671,9 +691,9 @@ void Rewriter::VisitCreate(CreateInfo &info) {
 				auto copy = column.DefaultValue().Copy();
 				auto before = result.changed;
 				result.changed = false;
-				keep_local_constants = true;
+				in_definition = true;
 				VisitExpression(copy);
-				keep_local_constants = false;
+				in_definition = false;
 				if (result.changed) {
 					column.SetDefaultValue(std::move(copy));
 				}
@@ -682,9 +702,9 @@ void Rewriter::VisitCreate(CreateInfo &info) {
 		}
 		for (auto &constraint : table.constraints) {
 			if (constraint->type == ConstraintType::CHECK) {
-				keep_local_constants = true;
+				in_definition = true;
 				VisitExpression(constraint->Cast<CheckConstraint>().expression);
-				keep_local_constants = false;
+				in_definition = false;
 			} else if (constraint->type == ConstraintType::FOREIGN_KEY) {
 				auto &key = constraint->Cast<ForeignKeyConstraint>();
 				string key_catalog;
@@ -702,9 +722,9 @@ void Rewriter::VisitCreate(CreateInfo &info) {
 	case CatalogType::VIEW_ENTRY: {
 		auto &view = info.Cast<CreateViewInfo>();
 		VisitNewTarget(info.catalog, info.schema);
-		keep_local_constants = true;
+		in_definition = true;
 		VisitSelect(*view.query);
-		keep_local_constants = false;
+		in_definition = false;
 		return;
 	}
 	case CatalogType::INDEX_ENTRY: {
@@ -727,7 +747,7 @@ void Rewriter::VisitCreate(CreateInfo &info) {
 	case CatalogType::TABLE_MACRO_ENTRY: {
 		auto &macro = info.Cast<CreateMacroInfo>();
 		VisitNewTarget(info.catalog, info.schema);
-		keep_local_constants = true;
+		in_definition = true;
 		for (auto &function : macro.macros) {
 			for (auto &type : function->types) {
 				VisitType(type);
@@ -739,7 +759,7 @@ void Rewriter::VisitCreate(CreateInfo &info) {
 				VisitNode(*function->Cast<TableMacroFunction>().query_node);
 			}
 		}
-		keep_local_constants = false;
+		in_definition = false;
 		return;
 	}
 	case CatalogType::SEQUENCE_ENTRY:
@@ -764,7 +784,7 @@ void Rewriter::VisitAlter(AlterInfo &info) {
 	if (info.type != AlterType::ALTER_TABLE) {
 		return;
 	}
-	keep_local_constants = true;
+	in_definition = true;
 	auto &table = info.Cast<AlterTableInfo>();
 	switch (table.alter_table_type) {
 	case AlterTableType::ADD_COLUMN: {
@@ -792,7 +812,7 @@ void Rewriter::VisitAlter(AlterInfo &info) {
 	default:
 		break;
 	}
-	keep_local_constants = false;
+	in_definition = false;
 }
 
 void Rewriter::Visit(SQLStatement &statement) {

@@ -15,6 +15,7 @@
 #include "entries.hpp"
 #include "filter.hpp"
 #include "settings.hpp"
+#include "ship.hpp"
 #include "state.hpp"
 #include "text.hpp"
 
@@ -34,7 +35,7 @@ bool ScanBindData::Equals(const FunctionData &other_p) const {
 }
 
 bool IsScan(const TableFunction &function) {
-	return function.name == SCAN_NAME;
+	return function.name == SCAN_NAME || function.name == "openduck_query";
 }
 
 //===--------------------------------------------------------------------===//
@@ -89,7 +90,11 @@ static ScanText BuildText(const ScanBindData &bind, const TableFunctionInitInput
 			}
 		}
 	}
-	if (!can_wrap) {
+	bool everything = bind.IsText() && conditions.empty() && wanted.size() == bind.types.size();
+	for (idx_t i = 0; everything && i < wanted.size(); i++) {
+		everything = wanted[i] == i;
+	}
+	if (!can_wrap || everything) {
 		result.sql = bind.sql;
 		result.types = bind.types;
 		for (auto id : wanted) {
@@ -194,8 +199,7 @@ static unique_ptr<GlobalTableFunctionState> ScanInitGlobal(ClientContext &contex
 	request.catalog_version = bind.catalog_version;
 	request.objects = bind.objects;
 	for (auto &parameter : bind.parameters) {
-		request.parameters.push_back(parameter->GetValue().DefaultCastAs(
-		    parameter->return_type.IsValid() ? parameter->return_type : parameter->GetValue().type()));
+		request.parameters.push_back(ParameterValue(context, *parameter));
 	}
 	shared_ptr<RemoteSession> session;
 	if (bind.catalog) {

@@ -12,6 +12,21 @@
 
 namespace openduck {
 
+Value ParameterValue(ClientContext &context, const BoundParameterData &parameter) {
+	auto &value = parameter.GetValue();
+	auto &type = parameter.return_type;
+	switch (type.id()) {
+	case LogicalTypeId::INVALID:
+	case LogicalTypeId::UNKNOWN:
+	case LogicalTypeId::STRING_LITERAL:
+	case LogicalTypeId::INTEGER_LITERAL:
+	case LogicalTypeId::SQLNULL:
+		return value;
+	default:
+		return value.type() == type ? value : value.CastAs(context, type);
+	}
+}
+
 RemoteRequest RequestFor(ClientContext &context, ShippedStatement &statement) {
 	RemoteRequest request;
 	request.sql = statement.sql;
@@ -20,12 +35,7 @@ RemoteRequest RequestFor(ClientContext &context, ShippedStatement &statement) {
 	request.objects = statement.objects;
 	request.read_only = statement.read_only;
 	for (auto &parameter : statement.parameters) {
-		auto value = parameter->GetValue();
-		if (parameter->return_type.IsValid() && parameter->return_type.id() != LogicalTypeId::UNKNOWN &&
-		    value.type() != parameter->return_type) {
-			value = value.CastAs(context, parameter->return_type);
-		}
-		request.parameters.push_back(std::move(value));
+		request.parameters.push_back(ParameterValue(context, *parameter));
 	}
 	return request;
 }
@@ -127,7 +137,7 @@ PhysicalOperator &LogicalShip::CreatePlan(ClientContext &context, PhysicalPlanGe
 	for (idx_t i = 0; i < children.size(); i++) {
 		auto &child = planner.CreatePlan(*children[i]);
 		auto &stage = planner.Make<PhysicalStage>(statement->catalog, stage_names[i], stage_columns[i], child.types,
-		                                          SinkOrder::Of(context, child));
+		                                          SinkOrder::Of(context, child), ReadsServer(child, *statement->catalog));
 		stage.children.push_back(child);
 		ship.children.push_back(stage);
 	}

@@ -41,6 +41,8 @@ private:
 	bool done = false;
 };
 
+//! A parameter as it is sent: with the type the binder gave it.
+Value ParameterValue(ClientContext &context, const BoundParameterData &parameter);
 //! What is sent for it: text, parameters, settings, checks.
 RemoteRequest RequestFor(ClientContext &context, ShippedStatement &statement);
 //! Tells the catalog what a reply said.

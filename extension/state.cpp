@@ -29,11 +29,11 @@ void OdContextState::QueryEnd(ClientContext &context) {
 
 void OdContextState::Missed(OdCatalog &catalog) {
 	std::lock_guard<std::mutex> guard(lock);
-	missed.insert(&catalog);
+	missed.insert(catalog.GetName());
 }
 
 RebindQueryInfo OdContextState::OnPlanningError(ClientContext &context, SQLStatement &statement, ErrorData &error) {
-	unordered_set<OdCatalog *> ask;
+	case_insensitive_set_t ask;
 	{
 		std::lock_guard<std::mutex> guard(lock);
 		ask = std::move(missed);
@@ -41,9 +41,11 @@ RebindQueryInfo OdContextState::OnPlanningError(ClientContext &context, SQLState
 	}
 	ship = PendingShip();
 	auto result = RebindQueryInfo::DO_NOT_REBIND;
-	for (auto catalog : ask) {
+	for (auto &name : ask) {
 		try {
-			if (catalog->Refresh(context)) {
+			auto entry = Catalog::GetCatalogEntry(context, name);
+			auto catalog = entry ? OdCatalog::From(*entry) : nullptr;
+			if (catalog && catalog->Refresh(context)) {
 				result = RebindQueryInfo::ATTEMPT_TO_REBIND;
 			}
 		} catch (std::exception &) {
@@ -55,17 +57,17 @@ RebindQueryInfo OdContextState::OnPlanningError(ClientContext &context, SQLState
 
 void OdContextState::KeepSession(OdCatalog &catalog) {
 	std::lock_guard<std::mutex> guard(lock);
-	kept.insert(&catalog);
+	kept.insert(catalog.GetOid());
 }
 
 bool OdContextState::IsSessionKept(OdCatalog &catalog) {
 	std::lock_guard<std::mutex> guard(lock);
-	return kept.find(&catalog) != kept.end();
+	return kept.find(catalog.GetOid()) != kept.end();
 }
 
 shared_ptr<RemoteSession> OdContextState::Session(OdCatalog &catalog) {
 	std::lock_guard<std::mutex> guard(lock);
-	auto &session = sessions[&catalog];
+	auto &session = sessions[catalog.GetOid()];
 	if (!session) {
 		session = make_shared_ptr<RemoteSession>(catalog.GetRemote());
 	}
@@ -75,8 +77,8 @@ shared_ptr<RemoteSession> OdContextState::Session(OdCatalog &catalog) {
 void OdContextState::DropSession(OdCatalog &catalog) {
 	shared_ptr<RemoteSession> last; // closed outside the lock: that is a round trip
 	std::lock_guard<std::mutex> guard(lock);
-	kept.erase(&catalog);
-	auto entry = sessions.find(&catalog);
+	kept.erase(catalog.GetOid());
+	auto entry = sessions.find(catalog.GetOid());
 	if (entry != sessions.end()) {
 		last = std::move(entry->second);
 		sessions.erase(entry);

@@ -48,9 +48,9 @@ public:
 
 private:
 	std::mutex lock;
-	unordered_map<OdCatalog *, shared_ptr<RemoteSession>> sessions;
-	unordered_set<OdCatalog *> kept;
-	unordered_set<OdCatalog *> missed;
+	unordered_map<idx_t, shared_ptr<RemoteSession>> sessions; // by the attached database's number: addresses come again
+	unordered_set<idx_t> kept;
+	case_insensitive_set_t missed; // names, because a database may be detached meanwhile
 	string group;
 };
 

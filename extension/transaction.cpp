@@ -7,6 +7,7 @@
 #include "duckdb/common/exception/transaction_exception.hpp"
 #include "duckdb/main/attached_database.hpp"
 #include "duckdb/main/client_context.hpp"
+#include "duckdb/main/settings.hpp"
 #include "duckdb/transaction/duck_transaction.hpp"
 #include "state.hpp"
 
@@ -18,8 +19,25 @@ OdTransactionManager::OdTransactionManager(AttachedDatabase &db, OdCatalog &cata
 
 Transaction &OdTransactionManager::StartTransaction(ClientContext &context) {
 	auto &transaction = DuckTransactionManager::StartTransaction(context);
+	auto state = make_shared_ptr<TransactionState>();
+	if (OdCatalog::InExplicitTransaction(context) && Settings::Get<ImmediateTransactionModeSetting>(context)) {
+		// The snapshot is wanted now: begin, and look at something so that the server takes it.
+		try {
+			auto session = OdContextState::Get(context)->Session(catalog);
+			RemoteRequest request;
+			request.sql = "BEGIN TRANSACTION";
+			catalog.GetRemote()->Execute(request, session.get());
+			request.sql = "SELECT kind FROM openduck_catalog() LIMIT 0";
+			catalog.GetRemote()->Execute(request, session.get());
+			state->began = true;
+			state->session = std::move(session);
+		} catch (...) {
+			DuckTransactionManager::RollbackTransaction(transaction);
+			throw;
+		}
+	}
 	std::lock_guard<std::mutex> guard(state_lock);
-	states[&transaction] = make_shared_ptr<TransactionState>();
+	states[&transaction] = std::move(state);
 	return transaction;
 }
 

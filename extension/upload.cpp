@@ -8,7 +8,9 @@
 #include "duckdb/planner/operator/logical_create_table.hpp"
 #include "duckdb/planner/operator/logical_insert.hpp"
 #include "duckdb/catalog/catalog_entry/table_catalog_entry.hpp"
+#include "duckdb/execution/operator/scan/physical_table_scan.hpp"
 #include "entries.hpp"
+#include "scan.hpp"
 #include "text.hpp"
 
 namespace openduck {
@@ -18,7 +20,7 @@ namespace openduck {
 //===--------------------------------------------------------------------===//
 UploadRun::UploadRun(ClientContext &context, shared_ptr<ShippedStatement> statement_p, const string &text_before,
                      const string &text_after, const vector<LogicalType> &types, const vector<string> &names,
-                     const SinkOrder &order)
+                     const SinkOrder &order, bool reads_server)
     : statement(std::move(statement_p)) {
 	session = statement->catalog->SessionFor(context, statement->session);
 	upload = make_uniq<RemoteUpload>(statement->remote, types, names);
@@ -26,11 +28,22 @@ UploadRun::UploadRun(ClientContext &context, shared_ptr<ShippedStatement> statem
 	request.sql = text_before + "openduck_upload(" + TextLiteral(upload->Id()) + ")" + text_after;
 	struct od_batch_queue_options options = {};
 	options.ordered = order.batch_index;
+	bool later = session && reads_server;
+	if (later) {
+		options.sendable_bytes = options.ahead_bytes = NumericLimits<int64_t>::Maximum();
+	}
 	struct od_error err = {};
 	if (od_batch_queue_new(&options, &queue, &err) != OD_OK) {
 		ThrowRemote(err);
 	}
 	sink = make_uniq<BatchSink>(queue, types, true, order);
+	if (!later) {
+		Start();
+	}
+}
+
+void UploadRun::Start() {
+	started = true;
 	sender = std::thread([this]() { Send(); });
 	runner = std::thread([this]() { Run(); });
 }
@@ -181,6 +194,9 @@ void UploadRun::ThrowIfFailed() {
 
 void UploadRun::Finish(ClientContext &context) {
 	od_batch_queue_finish(queue, nullptr);
+	if (!started) {
+		Start();
+	}
 	std::unique_lock<std::mutex> guard(lock);
 	while (!sent || !ran) {
 		changed.wait_for(guard, std::chrono::milliseconds(20));
@@ -245,15 +261,18 @@ public:
 } // namespace
 
 PhysicalUpload::PhysicalUpload(PhysicalPlan &plan, shared_ptr<ShippedStatement> statement_p, string text_before,
-                               string text_after, vector<string> names, vector<LogicalType> input_types, SinkOrder order)
+                               string text_after, vector<string> names, vector<LogicalType> input_types, SinkOrder order,
+                               bool reads_server)
     : PhysicalOperator(plan, PhysicalOperatorType::EXTENSION, statement_p->types, 1),
       statement(std::move(statement_p)), text_before(std::move(text_before)), text_after(std::move(text_after)),
-      names(std::move(names)), input_types(std::move(input_types)), order(order) {
+      names(std::move(names)), input_types(std::move(input_types)), order(order),
+      reads_server(reads_server) {
 }
 
 unique_ptr<GlobalSinkState> PhysicalUpload::GetGlobalSinkState(ClientContext &context) const {
 	auto state = make_uniq<UploadSinkState>();
-	state->run = make_uniq<UploadRun>(context, statement, text_before, text_after, input_types, names, order);
+	state->run = make_uniq<UploadRun>(context, statement, text_before, text_after, input_types, names, order,
+	                                 reads_server);
 	return std::move(state);
 }
 
@@ -303,15 +322,30 @@ static shared_ptr<ShippedStatement> StageStatement(OdCatalog *catalog) {
 }
 
 PhysicalStage::PhysicalStage(PhysicalPlan &plan, OdCatalog *catalog, const string &name, vector<string> columns,
-                             vector<LogicalType> input_types, SinkOrder order)
+                             vector<LogicalType> input_types, SinkOrder order, bool reads_server)
     : PhysicalUpload(plan, StageStatement(catalog),
                      "CREATE OR REPLACE TEMPORARY TABLE " + QuotedName(name) + " AS SELECT * FROM ", string(),
-                     std::move(columns), std::move(input_types), order) {
+                     std::move(columns), std::move(input_types), order, reads_server) {
 }
 
 //===--------------------------------------------------------------------===//
 // Planning
 //===--------------------------------------------------------------------===//
+bool ReadsServer(PhysicalOperator &plan, OdCatalog &catalog) {
+	if (plan.type == PhysicalOperatorType::TABLE_SCAN) {
+		auto &scan = plan.Cast<PhysicalTableScan>();
+		if (IsScan(scan.function) && scan.bind_data->Cast<ScanBindData>().catalog == &catalog) {
+			return true;
+		}
+	}
+	for (auto &child : plan.GetChildren()) {
+		if (ReadsServer(const_cast<PhysicalOperator &>(child.get()), catalog)) {
+			return true;
+		}
+	}
+	return false;
+}
+
 static string ColumnText(const vector<string> &names) {
 	string result;
 	for (auto &name : names) {
@@ -365,7 +399,7 @@ PhysicalOperator &OdCatalog::PlanInsert(ClientContext &context, PhysicalPlanGene
 		returning = " RETURNING " + ColumnText(columns);
 	}
 	auto &upload = planner.Make<PhysicalUpload>(statement, std::move(text), std::move(returning), std::move(names),
-	                                            plan->types, SinkOrder::Of(context, *plan));
+	                                            plan->types, SinkOrder::Of(context, *plan), ReadsServer(*plan, *this));
 	upload.children.push_back(*plan);
 	return upload;
 }
@@ -395,7 +429,7 @@ PhysicalOperator &OdCatalog::PlanCreateTableAs(ClientContext &context, PhysicalP
 		names.push_back(column.Name());
 	}
 	auto &upload = planner.Make<PhysicalUpload>(statement, std::move(text), string(), std::move(names), plan.types,
-	                                            SinkOrder::Of(context, plan));
+	                                            SinkOrder::Of(context, plan), ReadsServer(plan, *this));
 	upload.children.push_back(plan);
 	return upload;
 }

@@ -17,9 +17,11 @@ namespace openduck {
 class UploadRun {
 public:
 	//! `text_before` and `text_after` surround openduck_upload('ID') in the statement's text.
+	//! `reads_server`: the plan that gives the rows reads from the same database. Inside a transaction it needs the
+	//! session to itself, so the rows are kept here and the statement runs when all are there.
 	UploadRun(ClientContext &context, shared_ptr<ShippedStatement> statement, const string &text_before,
 	          const string &text_after, const vector<LogicalType> &types, const vector<string> &names,
-	          const SinkOrder &order);
+	          const SinkOrder &order, bool reads_server);
 	~UploadRun();
 
 	BatchSink &Sink() {
@@ -33,6 +35,7 @@ public:
 	void ThrowIfFailed();
 
 private:
+	void Start();
 	void Send();
 	void Run();
 	void Fail(ErrorData error);
@@ -47,7 +50,7 @@ private:
 
 	std::mutex lock;
 	std::condition_variable changed;
-	bool sent = false, ran = false, stopped = false;
+	bool started = false, sent = false, ran = false, stopped = false;
 	ErrorData failure;
 	shared_ptr<RemoteQuery> query;
 	vector<struct od_batch *> batches; // of the statement's result
@@ -60,7 +63,7 @@ private:
 class PhysicalUpload : public PhysicalOperator {
 public:
 	PhysicalUpload(PhysicalPlan &plan, shared_ptr<ShippedStatement> statement, string text_before, string text_after,
-	               vector<string> names, vector<LogicalType> input_types, SinkOrder order);
+	               vector<string> names, vector<LogicalType> input_types, SinkOrder order, bool reads_server);
 
 	unique_ptr<GlobalSinkState> GetGlobalSinkState(ClientContext &context) const override;
 	unique_ptr<LocalSinkState> GetLocalSinkState(ExecutionContext &context) const override;
@@ -98,13 +101,17 @@ protected:
 	vector<string> names;
 	vector<LogicalType> input_types;
 	SinkOrder order;
+	bool reads_server;
 };
+
+//! Does the plan read from this database?
+bool ReadsServer(PhysicalOperator &plan, OdCatalog &catalog);
 
 //! Fills a staged relation (a temporary table of the session) for a statement that reads it.
 class PhysicalStage : public PhysicalUpload {
 public:
 	PhysicalStage(PhysicalPlan &plan, OdCatalog *catalog, const string &name, vector<string> columns,
-	              vector<LogicalType> input_types, SinkOrder order);
+	              vector<LogicalType> input_types, SinkOrder order, bool reads_server);
 	string GetName() const override {
 		return "OPENDUCK_STAGE";
 	}
