@@ -524,12 +524,12 @@ void od_execution_look(struct od_execution *execution)
         od_execution_flow(execution);
         bool full = od_result_sendable_bytes(execution->result) >= OD_QUEUE_SENDABLE_BYTES;
         bool busy = execution->core.phase == OD_PHASE_RUNNING && !full;
-        if (execution->core.due || execution->core.replied || execution->stream)
-            signal_set(execution->signal, execution, execution->result, 0);
         od_execution_event_locked(execution, busy ? OD_EVENT_TICK_BUSY : OD_EVENT_TICK);
-        if (execution->core.due && !execution->core.replied) // the schema may have come just before the signal was set
-            if (!execution->core.ready && od_result_ready(execution->result, &info))
-                od_execution_event_locked(execution, OD_EVENT_READY);
+        // From here on every event matters; what came before is looked at once more.
+        if (execution->core.due || execution->core.replied)
+            signal_set(execution->signal, execution, execution->result, 0);
+        if (!execution->core.ready && od_result_ready(execution->result, &info))
+            od_execution_event_locked(execution, OD_EVENT_READY);
         od_execution_flow(execution);
         yield_place(execution, full);
     }
