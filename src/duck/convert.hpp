@@ -70,7 +70,8 @@ public:
 	void Load(struct od_batch *batch);
 	duckdb::idx_t Remaining() const;
 	//! Next rows of the loaded batch into out: column i of out gets batch column columns[i] (empty: in order).
-	//! Sets out's cardinality; 0 at the end of the batch. Vectors keep the batch alive as long as they need it.
+	//! Resets out and sets its cardinality; 0 at the end of the batch. Vectors keep the batch alive as long as they need
+	//! it. A BOOLEAN column of out that is mapped to one of another type is DuckDB's empty virtual column: false.
 	void Read(duckdb::DataChunk &out, const duckdb::vector<duckdb::idx_t> &columns = {});
 
 private:

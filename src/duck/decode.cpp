@@ -7,7 +7,7 @@
 //   R1  Fixed-width columns are used where they lie; strings point into the batch. Each vector that does so holds
 //       the batch (BatchHold).
 //   R2  Under a NULL struct or array the children are NULL too, whatever the peer says.
-//   R3  A vector given to Read is flat and of the right type: the chunk was initialised with Types() or reset.
+//   R3  Read resets the chunk, so its vectors are flat; what a vector's type is not made for is never written into it.
 //   R4  A plain schema is DuckDB's own Arrow conversion; its text is checked after it.
 #include "duck/convert.hpp"
 
@@ -605,12 +605,30 @@ idx_t BatchDecoder::Remaining() const {
 	return impl->rows - impl->at;
 }
 
+//! False for DuckDB's empty virtual column, which a count(*) asks for: a BOOLEAN at whose values nobody looks.
+static bool IsWanted(const LogicalType &type, const LogicalType &out) {
+	if (type.InternalType() == out.InternalType() && (!type.IsNested() || type == out)) {
+		return true;
+	}
+	if (out.id() != LogicalTypeId::BOOLEAN) {
+		throw InternalException("BatchDecoder: %s cannot be read as %s", type.ToString(), out.ToString());
+	}
+	return false;
+}
+
 void BatchDecoder::Impl::ReadPlain(DataChunk &out, const vector<idx_t> &columns) {
-	scan->column_ids.assign(columns.begin(), columns.end());
+	scan->column_ids.clear();
+	for (idx_t i = 0; i < out.ColumnCount(); i++) {
+		auto column = columns.empty() ? i : columns[i];
+		bool wanted = IsWanted(types[column], out.data[i].GetType());
+		scan->column_ids.push_back(wanted ? column : COLUMN_IDENTIFIER_ROW_ID); // which is left alone
+	}
 	scan->chunk_offset = at;
 	ArrowTableFunction::ArrowToDuckDB(*scan, table.GetColumns(), out, false);
 	for (idx_t i = 0; i < out.ColumnCount(); i++) {
-		if (!VectorIsGood(out.data[i], out.size())) {
+		if (scan->column_ids[i] == COLUMN_IDENTIFIER_ROW_ID) {
+			out.data[i].Reference(Value::BOOLEAN(false));
+		} else if (!VectorIsGood(out.data[i], out.size())) {
 			Corrupt(names[columns.empty() ? i : columns[i]], "a value out of its type's range, or text that is not UTF-8");
 		}
 	}
@@ -618,6 +636,7 @@ void BatchDecoder::Impl::ReadPlain(DataChunk &out, const vector<idx_t> &columns)
 
 void BatchDecoder::Read(DataChunk &out, const vector<idx_t> &columns) {
 	auto count = MinValue<idx_t>(STANDARD_VECTOR_SIZE, Remaining());
+	out.Reset();
 	out.SetCardinality(count);
 	if (count == 0) {
 		return;
@@ -626,6 +645,10 @@ void BatchDecoder::Read(DataChunk &out, const vector<idx_t> &columns) {
 		Hold hold = impl->hold;
 		for (idx_t i = 0; i < out.ColumnCount(); i++) {
 			auto column = columns.empty() ? i : columns[i];
+			if (!IsWanted(impl->types[column], out.data[i].GetType())) {
+				out.data[i].Reference(Value::BOOLEAN(false));
+				continue;
+			}
 			ReadColumn(impl->travels[column], *impl->hold->array.children[column], impl->at, count, nullptr, hold,
 			           out.data[i]);
 		}

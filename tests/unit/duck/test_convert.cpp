@@ -391,6 +391,30 @@ static void ColumnsInAnyOrder(void **) {
 	}
 }
 
+static void TheEmptyVirtualColumn(void **) {
+	vector<LogicalType> types;
+	vector<string> names;
+	auto chunks = Chunks(*con, "SELECT 'text that does not fit a BOOLEAN' || i AS a FROM range(3000) t(i)", types, names);
+	InTransaction transaction;
+	for (bool exact : {true, false}) {
+		SchemaPtr schema;
+		SendSchema(types, names, exact, schema);
+		BatchDecoder decoder(*con->context, schema.schema);
+		auto batches = Encode(types, exact, chunks);
+		decoder.Load(Sent(*batches[0]).get());
+		DataChunk out;
+		out.Initialize(Allocator::DefaultAllocator(), {LogicalType::BOOLEAN, LogicalType::VARCHAR});
+		decoder.Read(out, {0, 0});
+		decoder.Read(out, {0, 0}); // without a reset between
+		assert_true(out.size() == 952 && out.GetValue(0, 951) == Value::BOOLEAN(false));
+		assert_true(out.GetValue(1, 951) == Value("text that does not fit a BOOLEAN2999"));
+		decoder.Load(Sent(*batches[0]).get());
+		out.Destroy();
+		out.Initialize(Allocator::DefaultAllocator(), {LogicalType::BIGINT});
+		WantError(ErrorOf([&] { decoder.Read(out); }), "cannot be read as BIGINT");
+	}
+}
+
 // ---- errors
 
 static void Errors(void **) {
@@ -455,6 +479,7 @@ int main() {
 	    cmocka_unit_test(BatchesStopAtTheRowLimit),
 	    cmocka_unit_test(PlainArrow),
 	    cmocka_unit_test(ColumnsInAnyOrder),
+	    cmocka_unit_test(TheEmptyVirtualColumn),
 	    cmocka_unit_test(Errors),
 	};
 	return cmocka_run_group_tests_name("convert", tests, SetUp, TearDown);
