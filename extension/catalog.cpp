@@ -21,7 +21,7 @@ namespace openduck {
 static constexpr auto CONTACT_TRUST = std::chrono::milliseconds(100);
 //! Entries whose definitions are fetched one by one; a listing of more gets them all at once.
 static constexpr const char *CATALOG_QUERY = "SELECT kind, schema, name, table_name, definition, definition_hash, "
-                                             "comment, estimated_rows FROM openduck_catalog()";
+                                             "comment, estimated_rows, column_comments FROM openduck_catalog()";
 
 optional_ptr<CatalogItem> CatalogSnapshot::Find(const string &schema, EntrySet set, const string &name) {
 	auto entry = items.find(schema);
@@ -96,6 +96,17 @@ OdSchema &OdCatalog::SchemaFor(const string &name) {
 //===--------------------------------------------------------------------===//
 // Reading
 //===--------------------------------------------------------------------===//
+//! comments: a MAP of column name to comment, NULL when no column has one.
+static void ReadColumnComments(const Value &comments, CatalogItem &item) {
+	if (comments.IsNull()) {
+		return;
+	}
+	for (auto &pair : MapValue::GetChildren(comments)) {
+		auto &parts = StructValue::GetChildren(pair);
+		item.column_comments.emplace_back(StringValue::Get(parts[0]), parts[1]);
+	}
+}
+
 shared_ptr<CatalogSnapshot> OdCatalog::Read(ClientContext &context, optional_ptr<RemoteSession> session, bool own) {
 	RemoteRequest request;
 	request.sql = CATALOG_QUERY;
@@ -109,9 +120,7 @@ shared_ptr<CatalogSnapshot> OdCatalog::Read(ClientContext &context, optional_ptr
 		std::lock_guard<std::mutex> guard(lock);
 		previous = current;
 	}
-	vector<idx_t> column_comments;
-	for (idx_t i = 0; i < rows.size(); i++) {
-		auto &row = rows[i];
+	for (auto &row : rows) {
 		auto text = [&](idx_t column) {
 			return row[column].IsNull() ? string() : StringValue::Get(row[column]);
 		};
@@ -120,10 +129,6 @@ shared_ptr<CatalogSnapshot> OdCatalog::Read(ClientContext &context, optional_ptr
 		if (kind == "schema") {
 			auto entry = snapshot->schemas.emplace(text(2).empty() ? schema_name : text(2), row[6]);
 			SchemaFor(entry.first->first);
-			continue;
-		}
-		if (kind == "column comment") {
-			column_comments.push_back(i);
 			continue;
 		}
 		auto set = EntrySetOfKind(kind);
@@ -139,6 +144,7 @@ shared_ptr<CatalogSnapshot> OdCatalog::Read(ClientContext &context, optional_ptr
 		item.definition = text(4);
 		item.hash = text(5);
 		item.comment = row[6];
+		ReadColumnComments(row[8], item);
 		item.estimated_rows = row[7].IsNull() ? 0 : row[7].DefaultCastAs(LogicalType::UBIGINT).GetValue<uint64_t>();
 		// Entries are shared with the previous snapshot where nothing they say can have changed. (A view's columns
 		// depend on other objects.)
@@ -159,13 +165,6 @@ shared_ptr<CatalogSnapshot> OdCatalog::Read(ClientContext &context, optional_ptr
 		auto item_schema = item.schema;
 		snapshot->items[item_schema].sets[static_cast<idx_t>(set)].emplace(item_name, std::move(item));
 		snapshot->size++;
-	}
-	for (auto i : column_comments) {
-		auto &row = rows[i];
-		auto item = snapshot->Find(row[1].ToString(), EntrySet::RELATION, row[3].ToString());
-		if (item) {
-			item->column_comments.emplace_back(row[2].ToString(), row[6]);
-		}
 	}
 	if (snapshot->schemas.find(DEFAULT_SCHEMA) == snapshot->schemas.end()) {
 		snapshot->schemas.emplace(DEFAULT_SCHEMA, Value());
@@ -315,15 +314,21 @@ optional_ptr<CatalogEntry> OdCatalog::EntryFor(ClientContext &context, CatalogSn
 	}
 	if (!item.has_definition) {
 		RemoteRequest request;
-		request.sql = StringUtil::Format("SELECT definition, definition_hash FROM openduck_catalog_entry(%s, %s, %s)",
+		request.sql = StringUtil::Format("SELECT definition, definition_hash, column_comments FROM "
+		                                 "openduck_catalog_entry(%s, %s, %s)",
 		                                 TextLiteral(item.kind), TextLiteral(item.schema), TextLiteral(item.name));
 		auto rows = remote->Collect(context, request, State(context)->session.get());
-		if (rows.empty() || rows[0][0].IsNull() || rows[0][1].ToString() != item.hash) {
+		// A catalog too large to send whole is an index of names without hashes.
+		if (rows.empty() || rows[0][0].IsNull() || (!item.hash.empty() && rows[0][1].ToString() != item.hash)) {
 			throw TransactionException("The definition of %s \"%s\" changed on the server just now; run the statement "
 			                           "again",
 			                           item.kind, item.name);
 		}
 		item.definition = StringValue::Get(rows[0][0]);
+		item.hash = rows[0][1].ToString();
+		if (item.column_comments.empty()) {
+			ReadColumnComments(rows[0][2], item);
+		}
 		item.has_definition = true;
 	}
 	item.making = true;
