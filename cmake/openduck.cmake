@@ -66,6 +66,10 @@ find_library(OD_INIH_LIBRARY inih REQUIRED)
 add_library(foreign_inih INTERFACE)
 target_link_libraries(foreign_inih INTERFACE ${OD_INIH_LIBRARY})
 
+pkg_check_modules(SQLITE REQUIRED IMPORTED_TARGET sqlite3)
+add_library(foreign_sqlite INTERFACE)
+target_link_libraries(foreign_sqlite INTERFACE PkgConfig::SQLITE)
+
 # nanoarrow: bundled C sources with their own symbol namespace, so that no second copy in a host process clashes.
 set(OD_NANOARROW_DIR ${OD_DEPS_DIR}/nanoarrow)
 add_library(foreign_nanoarrow STATIC ${OD_NANOARROW_DIR}/src/nanoarrow.c ${OD_NANOARROW_DIR}/src/nanoarrow_ipc.c

@@ -19,10 +19,13 @@ INCLUDES = {
     "src/arrow": {"base"},
     "src/duck": {"arrow", "base"},
     "src/rpc": {"arrow", "os", "base"},
-    "src/engine": {"duck", "arrow", "os", "base"},
+    "src/objstore": {"os", "base"},
+    "src/metastore": {"os", "base"},
+    "src/storage": {"objstore", "metastore", "os", "base"},
+    "src/engine": {"storage", "duck", "arrow", "os", "base"},
     "src/client": {"rpc", "arrow", "os", "base"},
-    "src/server": {"engine", "rpc", "arrow", "os", "base"},
-    "src/cli": {"client", "server", "engine", "duck", "rpc", "arrow", "os", "base"},
+    "src/server": {"engine", "storage", "objstore", "metastore", "rpc", "arrow", "os", "base"},
+    "src/cli": {"client", "server", "engine", "storage", "objstore", "metastore", "duck", "rpc", "arrow", "os", "base"},
     "extension": {"client", "duck", "arrow", "base"},
 }
 FOLDERS = {folder.removeprefix("src/") for folder in INCLUDES}
@@ -35,7 +38,9 @@ FOREIGN = [
      ["src/duck/", "src/engine/", "extension/", "src/cli/render", "src/cli/script"]),
     (r"protobuf-c/.*|.*\.pb-c\.h", ["src/rpc/"]),
     (r"ini\.h", ["src/os/"]),
-    (r"openssl/.*", ["src/rpc/", "src/server/", "src/os/"]),
+    (r"openssl/.*", ["src/rpc/", "src/server/", "src/os/", "src/objstore/"]),
+    (r"curl/.*", ["src/objstore/"]),
+    (r"sqlite3\.h|libpq-fe\.h", ["src/metastore/"]),
 ]
 
 # [banned] Functions, and what to call instead.

@@ -37,7 +37,9 @@ extern "C" {
     X(UNSUPPORTED, 12, false, "not supported; the message says what is")                                               \
     X(READ_ONLY, 7, false, "a write where only reads are allowed")                                                     \
     X(LOCKED, 9, false, "another server holds the data directory")                                                     \
-    X(RESULT_GONE, 9, false, "the statement took effect, but its result is no longer kept")
+    X(RESULT_GONE, 9, false, "the statement took effect, but its result is no longer kept")                            \
+    X(FENCED, 10, false, "another writer has taken over the database")                                                 \
+    X(STALE, 10, true, "the stored state moved on; read it again")
 
 typedef enum od_code {
 #define OD_CODE_ENUM(name, grpc, retry, text) OD_##name,

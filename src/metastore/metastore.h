@@ -1,0 +1,150 @@
+// metastore.h - the few rows that say what exists: databases, branches and their tips, layers, snapshots. SQLite,
+// PostgreSQL, or a test's model behind one table of functions.
+//
+// Rules every backend keeps (tests/conformance/metastore runs on all of them):
+//   M1  Each call is one transaction: it happened whole, or not at all.
+//   M2  Epochs only rise, and an epoch is given once. A layer is added only by the holder of the branch's current epoch,
+//       and only on top of the tip that holder expects; after epoch e nothing of a lower one is added (OD_FENCED).
+//   M3  A call whose answer was lost is OD_OUTCOME_UNKNOWN; the caller finds out by reading (layer_get, database_get, ...).
+//       A repeated call with the same uuid and the same content is OD_OK: it was applied once.
+//   M4  Times are the store's own clock, in microseconds since 1970.
+// Everything here can be made again from the objects (layers and records describe themselves).
+// Errors: OD_NOT_FOUND, OD_EXISTS, OD_FENCED, OD_STALE (the tip is another), OD_UNAVAILABLE (nothing was done),
+// OD_OUTCOME_UNKNOWN, OD_UNSUPPORTED (another schema version: says which, and what to run), OD_IO. Threads: all functions.
+#ifndef OD_METASTORE_METASTORE_H
+#define OD_METASTORE_METASTORE_H
+
+#include "base/error.h"
+#include "base/uuid.h"
+
+#include <stddef.h>
+#include <stdint.h>
+
+OD_BEGIN_C
+
+struct od_platform;
+struct od_metastore;
+
+#define OD_META_NAME_BYTES 257u // names of databases, snapshots, owners; with the final NUL
+
+// A position in a branch's history. Positions of different epochs are comparable only through epoch_starts.
+struct od_position {
+    struct od_uuid branch;
+    uint64_t epoch;
+    uint64_t lsn;
+};
+
+// A name for a branch. A dropped database keeps its row, without its name, as long as something needs its layers.
+struct od_meta_database {
+    char name[OD_META_NAME_BYTES];
+    struct od_uuid branch;
+    uint64_t created_us;
+};
+
+struct od_meta_branch {
+    struct od_uuid branch;
+    struct od_uuid parent_branch; // zero: none
+    struct od_uuid parent_layer;  // the sealed layer it begins with; zero: it begins empty
+    uint64_t start_lsn;           // its first own position; equals the parent's position that it continues
+    uint64_t epoch;               // the current one; 0: never opened for writing
+    uint64_t epoch_start_lsn;     // the tip that the current epoch inherited
+    char owner[OD_META_NAME_BYTES];
+    uint64_t lease_until_us;  // liveness only: never decides what is committed
+    struct od_uuid tip_layer; // zero: none of its own yet
+    uint64_t tip_lsn;         // end of the tip layer; start_lsn when there is none
+    uint64_t tip_time_us;     // time of its last barrier
+    uint64_t dropped_us;      // 0: in use
+};
+
+struct od_meta_layer {
+    struct od_uuid layer;
+    struct od_uuid branch;
+    uint64_t epoch;
+    struct od_uuid parent;                // the layer below it; zero: the first of a branch that began empty
+    uint64_t first_lsn, end_lsn;          // [first_lsn, end_lsn)
+    uint64_t first_time_us, last_time_us; // of its barriers
+    uint64_t bytes;                       // of the object
+    uint32_t kind;                        // 0: delta; 1: image
+    char key[513];                        // of the object
+};
+
+struct od_meta_snapshot {
+    char name[OD_META_NAME_BYTES]; // unique in a database; automatic ones have names too
+    struct od_uuid snapshot;
+    struct od_position position; // a barrier
+    struct od_uuid layer;        // the sealed layer that contains it
+    uint64_t time_us;            // of the barrier
+    uint64_t created_us;
+    bool automatic;
+};
+
+struct od_metastore_ops {
+    const char *kind; // "sqlite", "postgres"
+    void (*close)(struct od_metastore *store);
+    od_code (*now)(struct od_metastore *store, uint64_t *us, struct od_error *err);
+
+    // Makes a database and its branch in one step. OD_EXISTS: the name is taken.
+    od_code (*database_create)(struct od_metastore *store, const char *name, const struct od_meta_branch *branch,
+                               struct od_error *err);
+    od_code (*database_get)(struct od_metastore *store, const char *name, struct od_meta_database *database,
+                            struct od_error *err);
+    // *rows: an array in order of name, released with od_free.
+    od_code (*database_list)(struct od_metastore *store, struct od_meta_database **rows, size_t *count,
+                             struct od_error *err);
+    // Frees the name and marks the branch dropped.
+    od_code (*database_drop)(struct od_metastore *store, const char *name, struct od_error *err);
+    // `name` stands for `branch` from now on (restore); the branch it stood for is marked dropped. One step.
+    od_code (*database_point)(struct od_metastore *store, const char *name, const struct od_uuid *expected_branch,
+                              const struct od_meta_branch *branch, struct od_error *err);
+
+    od_code (*branch_get)(struct od_metastore *store, const struct od_uuid *branch, struct od_meta_branch *row,
+                          struct od_error *err);
+    od_code (*branch_list)(struct od_metastore *store, struct od_meta_branch **rows, size_t *count,
+                           struct od_error *err); // dropped ones too
+    // The next epoch of a branch for `owner`, with a lease: *row is the branch after it. Refused (OD_LOCKED, naming the
+    // owner and the time left) while another owner's lease runs, unless `force`.
+    od_code (*epoch_acquire)(struct od_metastore *store, const struct od_uuid *branch, const char *owner,
+                             uint64_t lease_us, bool force, struct od_meta_branch *row, struct od_error *err);
+    od_code (*lease_renew)(struct od_metastore *store, const struct od_uuid *branch, uint64_t epoch, uint64_t lease_us,
+                           struct od_error *err);
+    od_code (*lease_release)(struct od_metastore *store, const struct od_uuid *branch, uint64_t epoch,
+                             struct od_error *err);
+
+    // Adds a layer and moves the branch's tip to it, if layer->epoch is current and the tip is still expected_tip.
+    od_code (*layer_publish)(struct od_metastore *store, const struct od_meta_layer *layer,
+                             const struct od_uuid *expected_tip, struct od_error *err);
+    od_code (*layer_get)(struct od_metastore *store, const struct od_uuid *layer, struct od_meta_layer *row,
+                         struct od_error *err);
+    // In order of first_lsn.
+    od_code (*layer_list)(struct od_metastore *store, const struct od_uuid *branch, struct od_meta_layer **rows,
+                          size_t *count, struct od_error *err);
+    // Forgets layers that nothing refers to any more (the caller has made sure, in the same epoch rules).
+    od_code (*layer_forget)(struct od_metastore *store, const struct od_uuid *layers, size_t count,
+                            struct od_error *err);
+
+    od_code (*snapshot_create)(struct od_metastore *store, const struct od_meta_snapshot *snapshot,
+                               struct od_error *err); // OD_EXISTS: the name is taken on this branch
+    od_code (*snapshot_list)(struct od_metastore *store, const struct od_uuid *branch, struct od_meta_snapshot **rows,
+                             size_t *count, struct od_error *err); // in order of position
+    od_code (*snapshot_drop)(struct od_metastore *store, const struct od_uuid *branch, const char *name,
+                             struct od_error *err);
+
+    // For rebuilding: takes a whole state at once into an empty store.
+    od_code (*restore)(struct od_metastore *store, const struct od_meta_database *databases, size_t database_count,
+                       const struct od_meta_branch *branches, size_t branch_count, const struct od_meta_layer *layers,
+                       size_t layer_count, const struct od_meta_snapshot *snapshots, size_t snapshot_count,
+                       struct od_error *err);
+};
+
+struct od_metastore {
+    const struct od_metastore_ops *ops;
+};
+
+// The file is made when missing; `create` false: OD_NOT_FOUND then. A file that is not ours, damaged, or of a newer
+// version is refused by name.
+OD_CHECKED od_code od_metastore_sqlite_open(const char *path, bool create, struct od_metastore **store,
+                                            struct od_error *err);
+
+OD_END_C
+
+#endif
