@@ -16,6 +16,7 @@ import sys
 INCLUDES = {
     "src/base": set(),
     "src/os": {"base"},
+    "src/plan": {"base"},
     "src/arrow": {"base"},
     "src/duck": {"arrow", "base"},
     "src/rpc": {"arrow", "os", "base"},
@@ -26,7 +27,7 @@ INCLUDES = {
     "src/client": {"rpc", "arrow", "os", "base"},
     "src/server": {"engine", "storage", "objstore", "metastore", "rpc", "arrow", "os", "base"},
     "src/cli": {"client", "server", "engine", "storage", "objstore", "metastore", "duck", "rpc", "arrow", "os", "base"},
-    "extension": {"client", "duck", "arrow", "base"},
+    "extension": {"client", "duck", "arrow", "plan", "base"},
 }
 FOLDERS = {folder.removeprefix("src/") for folder in INCLUDES}
 

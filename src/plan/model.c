@@ -5,8 +5,6 @@
 // one server. Then the other side runs there twice, the first time for its keys alone.
 #include "plan/model.h"
 
-#include <math.h>
-
 int64_t od_model_ns(double seconds)
 {
     double ns = seconds * 1e9;
@@ -140,6 +138,11 @@ static double reduce(const struct od_plan *plan, const struct od_edge *edge, str
     return kept;
 }
 
+static double least(double a, double b)
+{
+    return a < b ? a : b;
+}
+
 struct od_cost od_model_edge(const struct od_plan *plan, const struct od_edge *edge, struct od_plan_bridge *bridge)
 {
     const struct od_plan_node *child = &plan->nodes[edge->child];
@@ -160,10 +163,10 @@ struct od_cost od_model_edge(const struct od_plan *plan, const struct od_edge *e
         if (edge->rewrite != OD_PLAN_WHOLE)
             cost.ns += work(plan, edge->from, serial, rows, parent->cpu_in_s);
         if (edge->rewrite == OD_PLAN_PARTIAL_BELOW) {
-            rows = fmin(rows, parent->partial.rows);
+            rows = least(rows, parent->partial.rows);
             row_bytes = parent->partial.row_bytes;
         } else if (edge->rewrite == OD_PLAN_TOP_BELOW) {
-            rows = fmin(rows, parent->limit_rows);
+            rows = least(rows, parent->limit_rows);
         }
         out->rows = rows;
         out->bytes = rows * row_bytes;

@@ -85,13 +85,12 @@ static od_code check_config(const struct od_plan_config *config, struct od_error
     for (uint32_t i = 0; i < config->site_count; i++) {
         const struct od_plan_site *site = &config->sites[i];
         const struct od_plan_link *link = &site->link;
-        const double link_numbers[] = {link->round_trip_s,   link->row_s,          link->byte_s,
-                                       link->compress_ratio, link->compress_byte_s};
+        const double link_numbers[] = {link->round_trip_s, link->row_s, link->byte_s, link->compress_ratio,
+                                       link->compress_byte_s};
         if (!isfinite(site->speed) || site->speed <= 0 || !isfinite(site->threads) || site->threads < 1)
             return od_fail(err, OD_INVALID, "site %u has speed %g and %g threads", i, site->speed, site->threads);
-        if (i != OD_PLAN_LOCAL &&
-            (!(link->down_bytes_per_s > 0) || !(link->up_bytes_per_s > 0) ||
-             !fits_all(link_numbers, sizeof link_numbers / sizeof *link_numbers)))
+        if (i != OD_PLAN_LOCAL && (!(link->down_bytes_per_s > 0) || !(link->up_bytes_per_s > 0) ||
+                                   !fits_all(link_numbers, sizeof link_numbers / sizeof *link_numbers)))
             return od_fail(err, OD_INVALID, "the link of site %u has a bandwidth of 0, or a cost that is no number", i);
     }
     return OD_OK;
@@ -131,9 +130,9 @@ static od_code check_op(const struct od_plan *plan, const struct od_plan_op *op,
                         struct od_error *err)
 {
     const struct od_plan_join *join = &op->join;
-    const double numbers[] = {op->rows,          op->row_bytes,     op->scan_rows,     op->cpu_in_s,
-                              op->cpu_out_s,     op->partial.rows,  op->limit_rows,    op->partial.row_bytes,
-                              join->distinct[0], join->distinct[1], join->key_bytes,   join->kept[0],
+    const double numbers[] = {op->rows,          op->row_bytes,     op->scan_rows,   op->cpu_in_s,
+                              op->cpu_out_s,     op->partial.rows,  op->limit_rows,  op->partial.row_bytes,
+                              join->distinct[0], join->distinct[1], join->key_bytes, join->kept[0],
                               join->kept[1]};
     if (!fits_all(numbers, sizeof numbers / sizeof *numbers) || join->kept[0] > 1 || join->kept[1] > 1)
         return od_fail(err, OD_INVALID, "operator %u has an estimate that is negative or no number", plan->count);

@@ -53,9 +53,9 @@ enum od_plan_site_flag {
 };
 
 struct od_plan_site {
-    double speed;            // of one of its threads; 1 is the machine on which the operators' costs were measured
-    double threads;          // that one query may use; >= 1
-    uint32_t flags;          // enum od_plan_site_flag; of the local site: only OD_PLAN_SITE_BLOOM counts
+    double speed;             // of one of its threads; 1 is the machine on which the operators' costs were measured
+    double threads;           // that one query may use; >= 1
+    uint32_t flags;           // enum od_plan_site_flag; of the local site: only OD_PLAN_SITE_BLOOM counts
     struct od_plan_link link; // ignored for the local site
 };
 
@@ -154,13 +154,13 @@ enum od_plan_force {
 // Zero everything first: of the rest only what matters need be set. Estimates may be any finite number >= 0.
 struct od_plan_op {
     enum od_plan_kind kind;
-    uint32_t flags;   // enum od_plan_flag
-    uint64_t sites;   // where it may run: OD_PLAN_SITE(...) | ...; never empty. A scan of a server's table: that server.
-    double rows;      // rows it gives
-    double row_bytes; // of one row it gives
-    double scan_rows; // of a scan: rows it reads; cost cpu_in_s each
-    double cpu_in_s;  // seconds of one thread of speed 1 for each row of its children (or scan_rows)
-    double cpu_out_s; // ... for each row it gives
+    uint32_t flags; // enum od_plan_flag
+    uint64_t sites; // where it may run: OD_PLAN_SITE(...) | ...; never empty. A scan of a server's table: that server.
+    double rows;    // rows it gives
+    double row_bytes;               // of one row it gives
+    double scan_rows;               // of a scan: rows it reads; cost cpu_in_s each
+    double cpu_in_s;                // seconds of one thread of speed 1 for each row of its children (or scan_rows)
+    double cpu_out_s;               // ... for each row it gives
     enum od_plan_force force;       // of a scan
     struct od_plan_join join;       // of OD_PLAN_JOIN
     struct od_plan_partial partial; // with OD_PLAN_PARTIAL
@@ -180,11 +180,11 @@ OD_CHECKED od_code od_plan_add(struct od_plan *plan, const struct od_plan_op *op
 // ---- placement
 
 enum od_plan_mode {
-    OD_PLAN_COST,   // the least estimated time
-    OD_PLAN_PULL,   // scans on servers, everything else locally ("force local")
-    OD_PLAN_PUSH,   // whatever may run on a server does, with uploads ("force remote")
+    OD_PLAN_COST,     // the least estimated time
+    OD_PLAN_PULL,     // scans on servers, everything else locally ("force local")
+    OD_PLAN_PUSH,     // whatever may run on a server does, with uploads ("force remote")
     OD_PLAN_TOGETHER, // an operator whose inputs all lie on one server runs there, everything else locally
-    OD_PLAN_RANDOM, // any placement that may be, drawn from the seed; reductions and rewrites too (for tests)
+    OD_PLAN_RANDOM,   // any placement that may be, drawn from the seed; reductions and rewrites too (for tests)
 };
 
 struct od_plan_request {
@@ -194,13 +194,13 @@ struct od_plan_request {
 };
 
 enum od_plan_reason {
-    OD_PLAN_ONLY_SITE,    // its set has one site
-    OD_PLAN_NO_TEXT,      // OD_PLAN_UNPARSABLE
-    OD_PLAN_IS_VOLATILE,  // OD_PLAN_VOLATILE
-    OD_PLAN_FORCED,       // the user's wish
-    OD_PLAN_WITH_INPUT,   // where its inputs are; moving them would cost more
+    OD_PLAN_ONLY_SITE,     // its set has one site
+    OD_PLAN_NO_TEXT,       // OD_PLAN_UNPARSABLE
+    OD_PLAN_IS_VOLATILE,   // OD_PLAN_VOLATILE
+    OD_PLAN_FORCED,        // the user's wish
+    OD_PLAN_WITH_INPUT,    // where its inputs are; moving them would cost more
     OD_PLAN_CHEAPER_THERE, // its input crosses, because that costs less
-    OD_PLAN_DRAWN,        // OD_PLAN_RANDOM
+    OD_PLAN_DRAWN,         // OD_PLAN_RANDOM
 };
 const char *od_plan_reason_name(enum od_plan_reason reason); // "only_site", "no_text", ...
 
@@ -231,14 +231,14 @@ struct od_plan_bridge {
     enum od_plan_direction direction;
     uint32_t from, to;
     enum od_plan_reduction reduction;
-    uint32_t reducer;      // the join whose other side gives the keys; OD_PLAN_NONE
-    bool keys_run_twice;   // the other side runs on its server once more for the keys alone
+    uint32_t reducer;    // the join whose other side gives the keys; OD_PLAN_NONE
+    bool keys_run_twice; // the other side runs on its server once more for the keys alone
     enum od_plan_rewrite rewrite;
     bool compress_down, compress_up; // on the hop from a server, on the hop to a server
-    double rows, bytes;    // estimated rows that cross, and their bytes before compression (one hop)
-    double keys;           // distinct keys sent for the reduction
-    double wire_bytes;     // bytes on all links for it: rows after compression on each hop, and keys
-    double seconds;        // estimated, all that the bridge costs
+    double rows, bytes;              // estimated rows that cross, and their bytes before compression (one hop)
+    double keys;                     // distinct keys sent for the reduction
+    double wire_bytes;               // bytes on all links for it: rows after compression on each hop, and keys
+    double seconds;                  // estimated, all that the bridge costs
 };
 
 struct od_plan_placed {

@@ -113,8 +113,7 @@ static struct pair best_pair(const struct od_plan *plan, const struct od_search 
         uint32_t other = 1 - side;
         // The keys pass the local site, or are there: one representative for all such sites of the other side.
         bool local = to == OD_PLAN_LOCAL;
-        struct option keys = local ? any[other]
-                                   : best_unreduced(plan, search, children[other], to, ELSEWHERE_ONLY);
+        struct option keys = local ? any[other] : best_unreduced(plan, search, children[other], to, ELSEWHERE_ONLY);
         struct option reduced = {0};
         if (keys.feasible)
             reduced = best_reduced(plan, search, children[side], to, keys.decision.site);
@@ -159,9 +158,10 @@ static void solve(const struct od_plan *plan, const uint64_t *wishes, struct od_
 
 static od_code nowhere(const struct od_plan *plan, uint32_t op, struct od_error *err)
 {
-    return od_fail(err, OD_UNSUPPORTED,
-                   "operator %u of %u can run nowhere: its sites take no rows from elsewhere, and its inputs are elsewhere",
-                   op, plan->count);
+    return od_fail(
+        err, OD_UNSUPPORTED,
+        "operator %u of %u can run nowhere: its sites take no rows from elsewhere, and its inputs are elsewhere", op,
+        plan->count);
 }
 
 od_code od_search_run(const struct od_plan *plan, const uint64_t *wishes, uint32_t deliver, struct od_search *out,
