@@ -5,7 +5,8 @@
 //   B2  A put that returned OD_OK is durable, whole and seen by every later read and list, of everybody.
 //   B3  A put whose answer was lost is OD_OUTCOME_UNKNOWN: the caller finds out by reading, never by deleting.
 //   B4  Reads give the bytes that were put, or an error; never zeros, never fewer.
-// Keys: 1 to 512 bytes of [a-z0-9._/-]; '/' separates folders; no empty, "." or ".." part.
+//   B5  A key is no folder of another key ("a" and "a/b"): some backends cannot keep both, so nobody may try.
+// Keys: 1 to 512 bytes of [a-z0-9._/-]; '/' separates folders; parts of at most 255 bytes, none empty, "." or "..".
 // Errors: OD_NOT_FOUND, OD_EXISTS, OD_FORBIDDEN, OD_LIMIT (space), OD_UNAVAILABLE (retries exhausted; nothing was done),
 // OD_OUTCOME_UNKNOWN, OD_CORRUPT, OD_IO; they name the key. Threads: all functions.
 #ifndef OD_OBJSTORE_OBJSTORE_H
@@ -58,7 +59,8 @@ struct od_object {
 
 OD_CHECKED od_code od_object_key_check(const char *key, struct od_error *err);
 
-// Objects as files below `directory` (made when missing). put_file links when it can.
+// Objects as files below `directory` (made when missing), through the platform alone. put_file links when it can, else
+// copies. Any number of objects may be open: only a bounded number of descriptors is.
 OD_CHECKED od_code od_objstore_directory_open(struct od_platform *platform, const char *directory,
                                               struct od_objstore **store, struct od_error *err);
 

@@ -51,6 +51,7 @@ struct od_platform_ops {
     od_code (*remove)(struct od_platform *platform, const char *path, struct od_error *err);
     od_code (*make_directory)(struct od_platform *platform, const char *path,
                               struct od_error *err); // with its parents; durable
+    // OD_NOT_FOUND also for a file.
     od_code (*list)(struct od_platform *platform, const char *path, struct od_names *names, struct od_error *err);
     od_code (*sync_directory)(struct od_platform *platform, const char *path, struct od_error *err);
 

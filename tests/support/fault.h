@@ -27,6 +27,7 @@ struct od_fault_loop {
     uint64_t points;    // passed by run 0
     uint64_t succeeded; // runs with a fault that ended well all the same
     bool started;
+    bool ended; // this run by od_fault_end
 };
 
 static inline bool od_fault_loop_next(struct od_fault_loop *loop)
@@ -38,7 +39,8 @@ static inline bool od_fault_loop_next(struct od_fault_loop *loop)
         return true;
     }
     if (loop->run == 0) {
-        loop->points = od_fault_count();
+        if (!loop->ended)
+            loop->points = od_fault_count();
         if (loop->points > points_max)
             fail_msg("the body passes %llu fault points", (unsigned long long)loop->points);
     }
@@ -46,6 +48,7 @@ static inline bool od_fault_loop_next(struct od_fault_loop *loop)
     if (loop->run >= 2 * loop->points)
         return false;
     loop->run++;
+    loop->ended = false;
     od_fault_arm((loop->run - 1) / 2, loop->run % 2 == 0);
     return true;
 }
@@ -54,6 +57,15 @@ static inline bool od_fault_loop_next(struct od_fault_loop *loop)
 static inline bool od_fault_injected(const struct od_fault_loop *loop)
 {
     return loop->run > 0;
+}
+
+// No faults from here to the end of the body: for checks that follow.
+static inline void od_fault_end(struct od_fault_loop *loop)
+{
+    if (loop->run == 0)
+        loop->points = od_fault_count();
+    od_fault_disarm();
+    loop->ended = true;
 }
 
 // What a fallible call may answer: OD_OK, or under a fault OD_NO_MEMORY or OD_IO with a message.
