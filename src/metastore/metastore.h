@@ -8,9 +8,13 @@
 //   M3  A call whose answer was lost is OD_OUTCOME_UNKNOWN; the caller finds out by reading (layer_get, database_get, ...).
 //       A repeated call with the same uuid and the same content is OD_OK: it was applied once.
 //   M4  Times are the store's own clock, in microseconds since 1970.
+//   M5  What a row refers to is there: a branch's parent layer and a snapshot's layer exist when they are named, and a
+//       layer that a snapshot, or a branch in use, names is not forgotten.
+// Numbers stay below 2^63.
 // Everything here can be made again from the objects (layers and records describe themselves).
 // Errors: OD_NOT_FOUND, OD_EXISTS, OD_FENCED, OD_STALE (the tip is another), OD_UNAVAILABLE (nothing was done),
-// OD_OUTCOME_UNKNOWN, OD_UNSUPPORTED (another schema version: says which, and what to run), OD_IO. Threads: all functions.
+// OD_OUTCOME_UNKNOWN, OD_LOCKED (a lease), OD_UNSUPPORTED (another schema version: says which, and what to run), OD_CORRUPT,
+// OD_LIMIT (disk full), OD_READ_ONLY, OD_FORBIDDEN, OD_INVALID, OD_IO. Threads: all functions.
 #ifndef OD_METASTORE_METASTORE_H
 #define OD_METASTORE_METASTORE_H
 
@@ -74,7 +78,7 @@ struct od_meta_snapshot {
     struct od_position position; // a barrier
     struct od_uuid layer;        // the sealed layer that contains it
     uint64_t time_us;            // of the barrier
-    uint64_t created_us;
+    uint64_t created_us;         // 0 in snapshot_create: the store's clock
     bool automatic;
 };
 
@@ -83,7 +87,7 @@ struct od_metastore_ops {
     void (*close)(struct od_metastore *store);
     od_code (*now)(struct od_metastore *store, uint64_t *us, struct od_error *err);
 
-    // Makes a database and its branch in one step. OD_EXISTS: the name is taken.
+    // Makes a database and its branch in one step. OD_EXISTS: the name is taken. OD_NOT_FOUND: the parent layer is gone.
     od_code (*database_create)(struct od_metastore *store, const char *name, const struct od_meta_branch *branch,
                                struct od_error *err);
     od_code (*database_get)(struct od_metastore *store, const char *name, struct od_meta_database *database,
@@ -93,7 +97,8 @@ struct od_metastore_ops {
                              struct od_error *err);
     // Frees the name and marks the branch dropped.
     od_code (*database_drop)(struct od_metastore *store, const char *name, struct od_error *err);
-    // `name` stands for `branch` from now on (restore); the branch it stood for is marked dropped. One step.
+    // `name` stands for `branch`, a new one, from now on (restore); the branch it stood for is marked dropped. One step.
+    // OD_STALE: it stands for another than expected.
     od_code (*database_point)(struct od_metastore *store, const char *name, const struct od_uuid *expected_branch,
                               const struct od_meta_branch *branch, struct od_error *err);
 
@@ -102,7 +107,7 @@ struct od_metastore_ops {
     od_code (*branch_list)(struct od_metastore *store, struct od_meta_branch **rows, size_t *count,
                            struct od_error *err); // dropped ones too
     // The next epoch of a branch for `owner`, with a lease: *row is the branch after it. Refused (OD_LOCKED, naming the
-    // owner and the time left) while another owner's lease runs, unless `force`.
+    // owner and the time left) while another owner's lease runs, unless `force`. OD_NOT_FOUND for a dropped branch.
     od_code (*epoch_acquire)(struct od_metastore *store, const struct od_uuid *branch, const char *owner,
                              uint64_t lease_us, bool force, struct od_meta_branch *row, struct od_error *err);
     od_code (*lease_renew)(struct od_metastore *store, const struct od_uuid *branch, uint64_t epoch, uint64_t lease_us,
@@ -110,7 +115,8 @@ struct od_metastore_ops {
     od_code (*lease_release)(struct od_metastore *store, const struct od_uuid *branch, uint64_t epoch,
                              struct od_error *err);
 
-    // Adds a layer and moves the branch's tip to it, if layer->epoch is current and the tip is still expected_tip.
+    // Adds a layer and moves the branch's tip to it, if layer->epoch is current and the tip is still expected_tip. The
+    // branch of a dropped database takes none (OD_FENCED).
     od_code (*layer_publish)(struct od_metastore *store, const struct od_meta_layer *layer,
                              const struct od_uuid *expected_tip, struct od_error *err);
     od_code (*layer_get)(struct od_metastore *store, const struct od_uuid *layer, struct od_meta_layer *row,
@@ -118,7 +124,8 @@ struct od_metastore_ops {
     // In order of first_lsn.
     od_code (*layer_list)(struct od_metastore *store, const struct od_uuid *branch, struct od_meta_layer **rows,
                           size_t *count, struct od_error *err);
-    // Forgets layers that nothing refers to any more (the caller has made sure, in the same epoch rules).
+    // Forgets layers that nothing refers to any more, all or none. OD_STALE: one is in use after all (M5). Unknown ones are
+    // fine.
     od_code (*layer_forget)(struct od_metastore *store, const struct od_uuid *layers, size_t count,
                             struct od_error *err);
 
@@ -129,7 +136,7 @@ struct od_metastore_ops {
     od_code (*snapshot_drop)(struct od_metastore *store, const struct od_uuid *branch, const char *name,
                              struct od_error *err);
 
-    // For rebuilding: takes a whole state at once into an empty store.
+    // For rebuilding: takes a whole state at once into an empty store (else OD_EXISTS).
     od_code (*restore)(struct od_metastore *store, const struct od_meta_database *databases, size_t database_count,
                        const struct od_meta_branch *branches, size_t branch_count, const struct od_meta_layer *layers,
                        size_t layer_count, const struct od_meta_snapshot *snapshots, size_t snapshot_count,
@@ -139,6 +146,15 @@ struct od_metastore_ops {
 struct od_metastore {
     const struct od_metastore_ops *ops;
 };
+
+void od_metastore_close(struct od_metastore *store); // NULL is fine
+
+// For backends: names of 1 to 256 bytes without control characters; and is a repeated call the same one (M3)? Only what
+// never changes is compared.
+OD_CHECKED od_code od_meta_name_check(const char *name, struct od_error *err);
+bool od_meta_branch_same(const struct od_meta_branch *a, const struct od_meta_branch *b);
+bool od_meta_layer_same(const struct od_meta_layer *a, const struct od_meta_layer *b);
+bool od_meta_snapshot_same(const struct od_meta_snapshot *a, const struct od_meta_snapshot *b);
 
 // The file is made when missing; `create` false: OD_NOT_FOUND then. A file that is not ours, damaged, or of a newer
 // version is refused by name.
