@@ -70,6 +70,10 @@ pkg_check_modules(SQLITE REQUIRED IMPORTED_TARGET sqlite3)
 add_library(foreign_sqlite INTERFACE)
 target_link_libraries(foreign_sqlite INTERFACE PkgConfig::SQLITE)
 
+pkg_check_modules(POSTGRES REQUIRED IMPORTED_TARGET libpq)
+add_library(foreign_postgres INTERFACE)
+target_link_libraries(foreign_postgres INTERFACE PkgConfig::POSTGRES)
+
 # nanoarrow: bundled C sources with their own symbol namespace, so that no second copy in a host process clashes.
 set(OD_NANOARROW_DIR ${OD_DEPS_DIR}/nanoarrow)
 add_library(foreign_nanoarrow STATIC ${OD_NANOARROW_DIR}/src/nanoarrow.c ${OD_NANOARROW_DIR}/src/nanoarrow_ipc.c

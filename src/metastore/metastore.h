@@ -161,6 +161,11 @@ bool od_meta_snapshot_same(const struct od_meta_snapshot *a, const struct od_met
 OD_CHECKED od_code od_metastore_sqlite_open(const char *path, bool create, struct od_metastore **store,
                                             struct od_error *err);
 
+// A PostgreSQL database, by libpq's URL or "key=value" text. It must have been migrated (OD_UNSUPPORTED says what to do).
+OD_CHECKED od_code od_metastore_postgres_open(const char *address, struct od_metastore **store, struct od_error *err);
+// Makes the tables of this version, or brings those of an older one to it; several may do so at once.
+OD_CHECKED od_code od_metastore_postgres_migrate(const char *address, struct od_error *err);
+
 OD_END_C
 
 #endif
