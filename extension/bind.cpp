@@ -45,6 +45,7 @@
 #include "rewrite.hpp"
 #include "scan.hpp"
 #include "ship.hpp"
+#include "start.hpp"
 #include "state.hpp"
 #include "text.hpp"
 
@@ -688,6 +689,7 @@ void VerifyOperator(LogicalOperator &op) {
 
 void VerifyPlan(OptimizerExtensionInput &input, unique_ptr<LogicalOperator> &plan) {
 	VerifyOperator(*plan);
+	StartScanEarly(plan);
 }
 
 } // namespace

@@ -302,6 +302,10 @@ string RemoteQuery::Statement() const {
 	return TextOf(InfoOf(query).statement);
 }
 
+bool RemoteQuery::IsComplete() const {
+	return od_query_is_complete(query);
+}
+
 enum od_pop RemoteQuery::Next(struct od_batch **batch, struct od_waker waker, struct od_error *err) {
 	return od_query_next_batch(query, batch, waker, err);
 }

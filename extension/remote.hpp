@@ -99,6 +99,8 @@ public:
 	string CatalogName() const;
 	string Incarnation() const;
 	string Statement() const;
+	//! The whole result came with the answer.
+	bool IsComplete() const;
 	//! Next batch in order: BATCH, END, FAILED, or EMPTY when a waker is given.
 	enum od_pop Next(struct od_batch **batch, struct od_waker waker, struct od_error *err);
 	//! Waits for the next batch but notices an interrupt of the client. nullptr at the end.

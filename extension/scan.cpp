@@ -23,8 +23,15 @@ namespace openduck {
 
 static constexpr const char *SCAN_NAME = "openduck_scan";
 
+struct StartedScan {
+	unique_ptr<GlobalTableFunctionState> state;
+	std::exception_ptr failure;
+};
+
 unique_ptr<FunctionData> ScanBindData::Copy() const {
-	return make_uniq<ScanBindData>(*this);
+	auto copy = make_uniq<ScanBindData>(*this);
+	copy->started = nullptr;
+	return std::move(copy);
 }
 
 bool ScanBindData::Equals(const FunctionData &other_p) const {
@@ -188,7 +195,7 @@ static bool StillFits(ClientContext &context, const ScanBindData &bind, RemoteRe
 	                           what, detail);
 }
 
-static unique_ptr<GlobalTableFunctionState> ScanInitGlobal(ClientContext &context, TableFunctionInitInput &input) {
+static unique_ptr<GlobalTableFunctionState> SendScan(ClientContext &context, TableFunctionInitInput &input) {
 	auto &bind = input.bind_data->Cast<ScanBindData>();
 	auto text = BuildText(bind, input);
 	auto result = make_uniq<ScanGlobalState>();
@@ -243,12 +250,34 @@ static unique_ptr<GlobalTableFunctionState> ScanInitGlobal(ClientContext &contex
 	for (idx_t i = 0; i < (text.columns.empty() ? types.size() : text.columns.size()); i++) {
 		result->fetched_types.push_back(types[text.columns.empty() ? i : text.columns[i]]);
 	}
-	result->threads = NumericCast<idx_t>(context.db->NumberOfThreads());
+	// One batch that is there already is not worth waking another thread.
+	result->threads = query->IsComplete() ? 1 : NumericCast<idx_t>(context.db->NumberOfThreads());
 	SchemaFromTypes(types, names, true, &result->schema);
 	result->scan = make_uniq<BatchScanGlobal>(make_uniq<QuerySource>(bind.remote, std::move(query)),
 	                                          text.columns);
 	result->text = std::move(text);
 	return std::move(result);
+}
+
+void StartScan(ClientContext &context, TableFunctionInitInput &input) {
+	auto started = make_shared_ptr<StartedScan>();
+	try {
+		started->state = SendScan(context, input);
+	} catch (...) {
+		started->failure = std::current_exception();
+	}
+	input.bind_data->Cast<ScanBindData>().started = std::move(started);
+}
+
+static unique_ptr<GlobalTableFunctionState> ScanInitGlobal(ClientContext &context, TableFunctionInitInput &input) {
+	auto started = std::move(input.bind_data->Cast<ScanBindData>().started);
+	if (!started) {
+		return SendScan(context, input);
+	}
+	if (started->failure) {
+		std::rethrow_exception(started->failure);
+	}
+	return std::move(started->state);
 }
 
 static unique_ptr<LocalTableFunctionState> ScanInitLocal(ExecutionContext &context, TableFunctionInitInput &input,

@@ -14,6 +14,9 @@ struct ScanGroup {
 	std::atomic<uint32_t> size {0};
 };
 
+//! A scan's global state, or what went wrong in making it.
+struct StartedScan;
+
 //! What is scanned: a table or view (columns and filters are chosen per scan), or the text of a statement.
 struct ScanBindData : public TableFunctionData {
 	//! DuckDB's index binder (CREATE INDEX, ALTER TABLE ADD PRIMARY KEY) sets TableScanBindData::is_create_index in the
@@ -41,6 +44,8 @@ struct ScanBindData : public TableFunctionData {
 	optional_idx limit;
 	shared_ptr<ScanGroup> group;
 	vector<std::pair<string, string>> settings;
+	//! What StartScan has begun, until the pipeline takes it.
+	mutable shared_ptr<StartedScan> started;
 
 	bool IsText() const {
 		return relation.empty();
@@ -48,6 +53,9 @@ struct ScanBindData : public TableFunctionData {
 	unique_ptr<FunctionData> Copy() const override;
 	bool Equals(const FunctionData &other) const override;
 };
+
+//! Sends the request of a scan whose pipeline has not begun. Never throws: the pipeline does.
+void StartScan(ClientContext &context, TableFunctionInitInput &input);
 
 TableFunction ScanFunction();
 //! openduck_scan as a function of the catalog: needed to copy plans, and bound by views.

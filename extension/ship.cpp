@@ -157,6 +157,16 @@ InsertionOrderPreservingMap<string> PhysicalShip::ParamsToString() const {
 
 void PhysicalShip::BuildPipelines(Pipeline &current, MetaPipeline &meta_pipeline) {
 	op_state.reset();
+	started = nullptr;
+	if (children.empty()) {
+		// See start.hpp: sent by the caller's own thread.
+		started = make_uniq<StartedShip>();
+		try {
+			started->result = make_uniq<ShippedResult>(current.GetClientContext(), statement);
+		} catch (...) {
+			started->failure = std::current_exception();
+		}
+	}
 	meta_pipeline.GetState().SetPipelineSource(current, *this);
 	for (auto &child : children) {
 		auto &stage = child.get();
@@ -184,6 +194,13 @@ unique_ptr<GlobalSourceState> PhysicalShip::GetGlobalSourceState(ClientContext &
 SourceResultType PhysicalShip::GetDataInternal(ExecutionContext &context, DataChunk &chunk,
                                                OperatorSourceInput &input) const {
 	auto &state = input.global_state.Cast<ShipSourceState>();
+	if (!state.result && started) {
+		auto taken = std::move(started);
+		if (taken->failure) {
+			std::rethrow_exception(taken->failure);
+		}
+		state.result = std::move(taken->result);
+	}
 	if (!state.result) {
 		state.result = make_uniq<ShippedResult>(context.client, statement);
 	}

@@ -1,7 +1,8 @@
 // ship.hpp - a statement that runs on the server as a whole: the logical operator that stands for it in a plan, and the
 // physical one that sends it.
 //
-// A shipped statement is sent once, by one thread, when its pipeline runs. Its rows (a count, RETURNING, or none) are
+// A shipped statement is sent once, by one thread: when its pipelines are built (start.hpp), or, after its stages, when
+// they run. Its rows (a count, RETURNING, or none) are
 // handed on after the server has carried it out.
 #ifndef OPENDUCK_EXTENSION_SHIP_HPP
 #define OPENDUCK_EXTENSION_SHIP_HPP
@@ -100,6 +101,12 @@ public:
 	vector<const_reference<PhysicalOperator>> GetSources() const override;
 
 	shared_ptr<ShippedStatement> statement;
+	//! A statement without stages is sent when its pipelines are built; the one thread that runs them takes its result.
+	struct StartedShip {
+		unique_ptr<ShippedResult> result;
+		std::exception_ptr failure;
+	};
+	mutable unique_ptr<StartedShip> started;
 
 protected:
 	SourceResultType GetDataInternal(ExecutionContext &context, DataChunk &chunk,

@@ -22,6 +22,9 @@ OD_CHECKED od_code od_client_execute_with(struct od_client *client, struct od_se
 enum od_pop od_query_next_batch(struct od_query *query, struct od_batch **batch, struct od_waker waker,
                                 struct od_error *err);
 
+// Has the whole result come with the answer? Then od_query_next_batch never waits.
+bool od_query_is_complete(const struct od_query *query);
+
 // Upload of batches that are encoded already; schema_message is the IPC schema. Takes the batch.
 OD_CHECKED od_code od_upload_stream_open_encoded(struct od_client *client, const char *database,
                                                  const uint8_t *schema_message, size_t schema_bytes,

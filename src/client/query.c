@@ -261,6 +261,11 @@ enum od_pop od_query_next_batch(struct od_query *query, struct od_batch **batch,
     return pop;
 }
 
+bool od_query_is_complete(const struct od_query *query)
+{
+    return query->answer.has_end;
+}
+
 static od_code need_decoder(struct od_query *query, struct od_error *err)
 {
     struct ArrowSchema schema;

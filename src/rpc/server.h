@@ -51,7 +51,7 @@ struct od_rpc_server_options {
     const char *tls_key_pem;
     const char *tls_client_ca_pem; // not NULL: clients must present a certificate
     uint64_t message_bytes_max;
-    unsigned threads;                // completion-queue threads; 0: 2
+    unsigned threads;                // completion-queue threads; 0: one per two processors
     const struct od_method *methods; // borrowed until od_rpc_server_free
     size_t method_count;
     // The standard health service is served by rpc itself from this flag (od_rpc_server_set_serving).

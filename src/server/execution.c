@@ -417,6 +417,7 @@ static void forget(struct od_execution *execution)
     struct od_reply *kept = execution->wrote ? lasting_reply(execution) : NULL;
     od_registry_forget(execution, execution->wrote, kept);
     od_reply_unref(kept);
+    signal_set(execution->signal, NULL, NULL, 0); // what comes from now on concerns nobody
     od_result_stop(execution->result);
     od_window_release(&execution->window);
     od_execution_account(execution);
