@@ -1,0 +1,25 @@
+// store_internal.h - private: the state of a store.
+#ifndef OD_STORAGE_STORE_INTERNAL_H
+#define OD_STORAGE_STORE_INTERNAL_H
+
+#include "metastore/metastore.h"
+#include "storage/volume_internal.h"
+
+#define OD_SEAL_BYTES_DEFAULT (UINT64_C(256) << 20)
+#define OD_SEAL_AGE_MS_DEFAULT 60000u
+#define OD_LEDGER_WINDOW_MS_DEFAULT (UINT64_C(24) * 3600 * 1000)
+#define OD_BLOCK_BYTES_DEFAULT 262144u
+#define OD_LEASE_US 10000000u
+
+struct od_store {
+    struct od_store_options options; // the texts are copies
+    pthread_mutex_t lock;
+    struct od_volume *writers; // linked by next_writer
+    size_t open_volumes;
+};
+
+// BRANCH's journals: DIRECTORY/UUID. OD_INVALID when too long.
+OD_CHECKED od_code od_store_branch_directory(const struct od_store *store, const struct od_uuid *branch,
+                                             char out[OD_JOURNAL_PATH_BYTES], struct od_error *err);
+
+#endif

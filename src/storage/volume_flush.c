@@ -1,0 +1,222 @@
+// volume_flush.c - what makes barriers durable (A3): group flushes by whoever waits first, and by the flushing thread.
+//
+// There is no flushing thread on the path of a waiting commit: the first waiter flushes for all, which costs no switch of
+// threads; those that come meanwhile wait for the next round, which one of them leads.
+#include "storage/volume_internal.h"
+
+#include "base/alloc.h"
+#include "base/limits.h"
+#include "base/log.h"
+#include "os/clock.h"
+
+#include <string.h>
+
+#define FLUSH_STEP_BYTES (8 * OD_MIB)
+
+uint64_t od_volume_barrier_lsn(struct od_volume *volume)
+{
+    pthread_mutex_lock(&volume->lock);
+    uint64_t lsn = volume->barrier;
+    pthread_mutex_unlock(&volume->lock);
+    return lsn;
+}
+
+uint64_t od_volume_durable_lsn(struct od_volume *volume)
+{
+    pthread_mutex_lock(&volume->lock);
+    uint64_t lsn = volume->durable;
+    pthread_mutex_unlock(&volume->lock);
+    return lsn;
+}
+
+static bool flights_before(const struct od_volume *volume, uint64_t lsn)
+{
+    for (unsigned i = 0; i < OD_FLIGHTS_MAX; i++)
+        if (volume->flights[i] < lsn)
+            return true;
+    return false;
+}
+
+static od_code unknown(struct od_volume *volume, uint64_t lsn, struct od_error *err)
+{
+    return od_fail(err, OD_OUTCOME_UNKNOWN, "whether position %llu of %s is durable is not known: %s",
+                   (unsigned long long)lsn, volume->name, volume->poison.message);
+}
+
+// The waiters that have their answer, taken off the list. Under `lock`.
+static struct od_waiter *take_answered(struct od_volume *volume)
+{
+    struct od_waiter *answered = NULL;
+    for (struct od_waiter **link = &volume->waiters; *link;) {
+        struct od_waiter *waiter = *link;
+        if (waiter->lsn <= volume->durable || volume->poisoned) {
+            *link = waiter->next;
+            waiter->next = answered;
+            answered = waiter;
+        } else {
+            link = &waiter->next;
+        }
+    }
+    return answered;
+}
+
+static void answer(struct od_waiter *waiter, uint64_t durable)
+{
+    while (waiter) {
+        struct od_waiter *next = waiter->next;
+        waiter->done(waiter->context, waiter->lsn <= durable ? OD_OK : OD_OUTCOME_UNKNOWN);
+        od_free(waiter);
+        waiter = next;
+    }
+}
+
+void od_volume_answer(struct od_volume *volume)
+{
+    pthread_mutex_lock(&volume->lock);
+    struct od_waiter *answered = take_answered(volume);
+    uint64_t durable = volume->durable;
+    pthread_mutex_unlock(&volume->lock);
+    answer(answered, durable);
+}
+
+// Everything written before `upto` to disk. With flush_lock held. A3: earlier journals first.
+static od_code sync_journals(struct od_volume *volume, uint64_t *upto, uint64_t *barrier, struct od_error *err)
+{
+    od_code rc = OD_OK;
+    pthread_mutex_lock(&volume->lock);
+    *barrier = volume->barrier;
+    *upto = volume->tail;
+    while (flights_before(volume, *upto) && !volume->poisoned)
+        pthread_cond_wait(&volume->landed, &volume->lock);
+    for (size_t i = 0; i < volume->source_count && rc == OD_OK && !volume->poisoned; i++) {
+        struct od_journal *journal = volume->sources[i].journal;
+        if (!journal || journal->synced || journal->header.first_lsn >= *upto)
+            continue;
+        bool closed = journal != volume->current;
+        pthread_mutex_unlock(&volume->lock);
+        rc = journal->platform->ops->sync(journal->file, err);
+        pthread_mutex_lock(&volume->lock);
+        volume->syncs++;
+        if (rc == OD_OK && closed)
+            journal->synced = true;
+    }
+    pthread_mutex_unlock(&volume->lock);
+    return rc;
+}
+
+od_code od_volume_flush(struct od_volume *volume, struct od_error *err)
+{
+    struct od_error failure = {0};
+    uint64_t upto = 0, barrier = 0;
+    pthread_mutex_lock(&volume->flush_lock);
+    pthread_mutex_lock(&volume->lock);
+    bool nothing = volume->poisoned || volume->read_only || volume->synced == volume->tail;
+    if (nothing && !volume->poisoned)
+        volume->durable = volume->barrier > volume->durable ? volume->barrier : volume->durable;
+    pthread_mutex_unlock(&volume->lock);
+    od_code rc = nothing ? OD_OK : sync_journals(volume, &upto, &barrier, &failure);
+
+    pthread_mutex_lock(&volume->lock);
+    if (rc != OD_OK)
+        od_volume_poison(volume, &failure);
+    if (volume->poisoned) {
+        rc = unknown(volume, volume->barrier, err);
+    } else if (!nothing) {
+        volume->synced = upto;
+        if (barrier > volume->durable)
+            volume->durable = barrier;
+    }
+    pthread_cond_broadcast(&volume->moved);
+    pthread_mutex_unlock(&volume->lock);
+    pthread_mutex_unlock(&volume->flush_lock);
+    od_volume_answer(volume);
+    return rc;
+}
+
+od_code od_volume_wait_durable(struct od_volume *volume, uint64_t lsn, struct od_error *err)
+{
+    od_code rc = OD_OK;
+    pthread_mutex_lock(&volume->lock);
+    if (lsn > volume->barrier) {
+        rc = od_fail(err, OD_INVALID, "position %llu of %s lies beyond its last barrier %llu", (unsigned long long)lsn,
+                     volume->name, (unsigned long long)volume->barrier);
+        pthread_mutex_unlock(&volume->lock);
+        return rc;
+    }
+    while (volume->durable < lsn && !volume->poisoned) {
+        if (volume->flushing) {
+            pthread_cond_wait(&volume->moved, &volume->lock);
+            continue;
+        }
+        volume->flushing = true;
+        pthread_mutex_unlock(&volume->lock);
+        od_code ignored = od_volume_flush(volume, NULL); // what became of it is read below
+        (void)ignored;
+        pthread_mutex_lock(&volume->lock);
+        volume->flushing = false;
+        pthread_cond_broadcast(&volume->moved);
+    }
+    if (volume->durable < lsn)
+        rc = unknown(volume, lsn, err);
+    pthread_mutex_unlock(&volume->lock);
+    return rc;
+}
+
+void od_volume_when_durable(struct od_volume *volume, uint64_t lsn, void (*done)(void *context, od_code rc),
+                            void *context)
+{
+    struct od_waiter *waiter = od_alloc(sizeof *waiter);
+    pthread_mutex_lock(&volume->lock);
+    bool now = volume->durable >= lsn || volume->poisoned;
+    bool covered = volume->durable >= lsn;
+    if (!now && waiter) {
+        *waiter = (struct od_waiter){volume->waiters, lsn, done, context};
+        volume->waiters = waiter;
+        waiter = NULL;
+        pthread_cond_signal(&volume->work);
+        pthread_mutex_unlock(&volume->lock);
+        return;
+    }
+    pthread_mutex_unlock(&volume->lock);
+    od_free(waiter);
+    if (now)
+        done(context, covered ? OD_OK : OD_OUTCOME_UNKNOWN);
+    else // no memory to remember it: wait here
+        done(context, od_volume_wait_durable(volume, lsn, NULL));
+}
+
+// ---- the flushing thread: waiters without a thread of their own, steps of bulk loads, watermarks of idle volumes
+
+static void run_flusher(void *argument)
+{
+    struct od_volume *volume = argument;
+    pthread_mutex_lock(&volume->lock);
+    while (!volume->stopping && !volume->poisoned) {
+        bool flush = volume->waiters || volume->tail - volume->synced >= FLUSH_STEP_BYTES;
+        if (!flush && od_cond_wait_until(&volume->work, &volume->lock, od_clock_ms() + OD_WATERMARK_MS))
+            continue;
+        pthread_mutex_unlock(&volume->lock);
+        od_code rc = flush ? OD_OK : od_volume_watermark(volume, NULL);
+        if (rc == OD_OK)
+            rc = od_volume_flush(volume, NULL);
+        if (rc != OD_OK && rc != OD_LIMIT)
+            od_log(OD_LOG_ERROR, "storage", "flushing %s: %s", volume->name, od_code_name(rc));
+        pthread_mutex_lock(&volume->lock);
+    }
+    pthread_mutex_unlock(&volume->lock);
+    od_volume_answer(volume);
+}
+
+od_code od_volume_start_flusher(struct od_volume *volume, struct od_error *err)
+{
+    return od_thread_start(&volume->flusher, "od-flush", run_flusher, volume, err);
+}
+
+void od_volume_stop_flusher(struct od_volume *volume)
+{
+    pthread_mutex_lock(&volume->lock);
+    volume->stopping = true;
+    pthread_cond_broadcast(&volume->work);
+    pthread_mutex_unlock(&volume->lock);
+    od_thread_join(&volume->flusher);
+}

@@ -1,0 +1,98 @@
+// volume_internal.h - private: a volume's state, shared by the files volume*.c, seal.c and store.c.
+//
+// Locks, in the order they are taken:
+//   flush_lock  one flush at a time; held over the sync
+//   lock        everything else; never held over reads or syncs of the disk
+//
+//   A1  An operation takes effect in `files` under `lock`, at the moment it gets its position. So memory is always exactly
+//       what replaying the journal up to `tail` would give.
+//   A2  The bytes are written after that, outside the lock. Until then the record is in `flights`; a flush waits for those
+//       before its target, and a read of such a block waits for that one.
+//   A3  `durable` only moves to the end of a barrier, after a sync that began when every record before it was written, and
+//       after every earlier journal was synced.
+//   A4  After `poisoned` is set nothing is appended and `durable` stays.
+#ifndef OD_STORAGE_VOLUME_INTERNAL_H
+#define OD_STORAGE_VOLUME_INTERNAL_H
+
+#include "os/thread.h"
+#include "storage/journal.h"
+#include "storage/store.h"
+
+#define OD_FLIGHTS_MAX 64u
+#define OD_WATERMARK_MS 1000u
+
+// What a depth of the lineage is: a journal of this volume.
+struct od_source {
+    struct od_journal *journal;
+};
+
+struct od_waiter {
+    struct od_waiter *next;
+    uint64_t lsn;
+    void (*done)(void *context, od_code rc);
+    void *context;
+};
+
+struct od_volume {
+    struct od_store *store;
+    struct od_platform *platform;
+    struct od_meta_branch branch;
+    char name[OD_META_NAME_BYTES];
+    char directory[OD_JOURNAL_PATH_BYTES]; // of the branch's journals
+    uint64_t epoch;
+    bool read_only;
+
+    pthread_mutex_t flush_lock, lock;
+    pthread_cond_t landed; // a flight ended
+    pthread_cond_t moved;  // durable or poisoned changed
+    pthread_cond_t work;   // for the flushing thread
+    struct od_files files;
+    struct od_ledger ledger;
+    struct od_source *sources; // by depth - first_depth
+    size_t source_count, source_capacity;
+    uint32_t first_depth;
+    struct od_journal *current;
+    uint64_t tail, chain;             // where the next record goes
+    uint64_t barrier, barrier_chain;  // end of the last barrier
+    uint64_t content;                 // end of the last record that is not a watermark
+    struct od_journal *next;          // unused yet
+    bool roll_wanted;                 // at the next barrier
+    uint64_t time_us;                 // of the last barrier
+    uint64_t durable, synced;         // synced: bytes known to be on disk, barrier or not
+    uint64_t watermark;               // the newest durable position that is written in the journal
+    uint64_t flights[OD_FLIGHTS_MAX]; // positions of records being written; UINT64_MAX: free
+    uint64_t barriers, syncs;
+    bool flushing; // somebody holds flush_lock for a flush
+    bool poisoned, stopping;
+    struct od_error poison;
+    struct od_waiter *waiters;
+    struct od_thread flusher;
+    struct od_volume *next_writer; // of the store
+};
+
+struct od_volume_append {
+    struct od_record record;
+    const void *payload;
+    uint64_t write_end;
+    struct od_barrier *barrier; // of a barrier record: its payload is made under the lock
+};
+
+// Gives the record its position, applies it, writes it. *end_lsn: where it ends.
+OD_CHECKED od_code od_volume_append(struct od_volume *volume, struct od_volume_append *append, uint64_t *end_lsn,
+                                    struct od_error *err);
+// Appends a watermark when something has become durable that the journal does not say yet.
+OD_CHECKED od_code od_volume_watermark(struct od_volume *volume, struct od_error *err);
+// Goes over to `next`, at the last barrier, which is also the end of the content. Under `lock`; room for one more source
+// was made with `next`. A failure poisons.
+void od_volume_switch(struct od_volume *volume);
+// Makes `next` and room for it. Not under `lock`.
+OD_CHECKED od_code od_volume_prepare_next(struct od_volume *volume, struct od_error *err);
+// Answers those whose position is durable now, or never will be. Not under `lock`.
+void od_volume_answer(struct od_volume *volume);
+// The volume takes no writes any more, because of *why. Under `lock`.
+void od_volume_poison(struct od_volume *volume, const struct od_error *why);
+struct od_journal *od_volume_source(struct od_volume *volume, uint32_t depth); // under `lock`
+OD_CHECKED od_code od_volume_start_flusher(struct od_volume *volume, struct od_error *err);
+void od_volume_stop_flusher(struct od_volume *volume);
+
+#endif

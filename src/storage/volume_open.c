@@ -1,0 +1,316 @@
+// volume_open.c - opening a branch for writing, and closing it.
+//
+// Opening finds the branch's journals by listing their directory (not in the metadata: a journal is there before anybody
+// could have said so elsewhere), puts them in order by what each says it continues, recovers the last durable barrier, and
+// goes on in a new journal. A journal in use that does not fit into the chain is never passed over: it may hold
+// acknowledged commits that the metadata has forgotten.
+#include "storage/store_internal.h"
+
+#include "base/alloc.h"
+#include "base/log.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+struct chain_end {
+    struct od_uuid layer;
+    uint64_t lsn, chain, time_us;
+    uint32_t depth; // of the next
+};
+
+struct found {
+    struct od_journal **journals;
+    size_t count;
+};
+
+static void found_release(struct found *found)
+{
+    for (size_t i = 0; i < found->count; i++)
+        od_journal_close(found->journals[i]);
+    od_free(found->journals);
+}
+
+static int in_order(const void *a, const void *b)
+{
+    const struct od_journal *left = *(struct od_journal *const *)a, *right = *(struct od_journal *const *)b;
+    if (left->header.first_lsn != right->header.first_lsn)
+        return left->header.first_lsn < right->header.first_lsn ? -1 : 1;
+    return left->header.epoch < right->header.epoch ? -1 : left->header.epoch > right->header.epoch;
+}
+
+static bool is_journal(const char *name)
+{
+    size_t bytes = strlen(name), suffix = strlen(OD_JOURNAL_SUFFIX);
+    return bytes > suffix && strcmp(name + bytes - suffix, OD_JOURNAL_SUFFIX) == 0;
+}
+
+// The journals in use, in order of position. Unused ones are removed.
+static od_code find_journals(struct od_volume *volume, struct found *found, struct od_error *err)
+{
+    od_code rc = OD_OK;
+    struct od_platform *platform = volume->platform;
+    struct od_names names = {0};
+    struct od_journal *journal = NULL;
+    OD_TRY(platform->ops->list(platform, volume->directory, &names, err));
+    found->journals = od_calloc(names.count ? names.count : 1, sizeof *found->journals);
+    if (!found->journals)
+        OD_TRY(od_fail(err, OD_NO_MEMORY, "out of memory for the journals of %s", volume->name));
+    for (size_t i = 0; i < names.count; i++) {
+        bool used = false;
+        if (!is_journal(names.names[i]))
+            continue;
+        OD_TRY(od_journal_open(platform, volume->directory, names.names[i], &used, &journal, err));
+        if (used) {
+            if (!od_uuid_equal(&journal->header.branch, &volume->branch.branch))
+                OD_TRY(od_fail(err, OD_CORRUPT, "%s belongs to another database", journal->path));
+            found->journals[found->count++] = journal;
+        } else {
+            OD_TRY(platform->ops->remove(platform, journal->path, err));
+            od_journal_close(journal);
+        }
+        journal = NULL;
+    }
+    if (found->count > 1)
+        qsort(found->journals, found->count, sizeof *found->journals, in_order);
+out:
+    od_journal_close(journal);
+    od_names_release(&names);
+    return rc;
+}
+
+static od_code check_continues(const struct od_journal *journal, const struct chain_end *end, struct od_error *err)
+{
+    const struct od_journal_header *header = &journal->header;
+    char parent[OD_UUID_TEXT_BYTES], tip[OD_UUID_TEXT_BYTES];
+    if (od_uuid_equal(&header->parent, &end->layer) && header->first_lsn == end->lsn &&
+        header->parent_chain == end->chain && header->depth == end->depth)
+        return OD_OK;
+    od_uuid_format(&header->parent, parent);
+    od_uuid_format(&end->layer, tip);
+    return od_fail(
+        err, OD_CORRUPT,
+        "%s continues layer %s at position %llu, but the database ends with layer %s at position %llu: a layer "
+        "or journal is missing, or the metadata is older than the journals. Nothing was changed; see "
+        "docs/internals/recovery.md",
+        journal->path, parent, (unsigned long long)header->first_lsn, tip, (unsigned long long)end->lsn);
+}
+
+static od_code reserve_source(struct od_volume *volume, struct od_error *err)
+{
+    if (volume->source_count < volume->source_capacity)
+        return OD_OK;
+    size_t capacity = volume->source_capacity ? volume->source_capacity * 2 : 16;
+    struct od_source *sources = od_realloc(volume->sources, capacity * sizeof *sources);
+    if (!sources)
+        return od_fail(err, OD_NO_MEMORY, "out of memory for the journals of %s", volume->name);
+    volume->sources = sources;
+    volume->source_capacity = capacity;
+    return OD_OK;
+}
+
+// Takes over the journals that hold barriers, applies them, and removes those that hold none.
+static od_code recover_journals(struct od_volume *volume, struct found *found, struct chain_end *end,
+                                struct od_error *err)
+{
+    od_code rc = OD_OK;
+    for (size_t i = 0; i < found->count; i++) {
+        struct od_journal *journal = found->journals[i];
+        struct od_journal_end scanned;
+        OD_TRY(od_journal_scan(journal, &scanned, err));
+        if (scanned.barriers == 0) {
+            OD_TRY(volume->platform->ops->remove(volume->platform, journal->path, err));
+            continue;
+        }
+        OD_TRY(check_continues(journal, end, err));
+        OD_TRY(reserve_source(volume, err));
+        if (journal->header.block_bytes != volume->files.block_bytes && end->depth == 0)
+            volume->files.block_bytes = journal->header.block_bytes;
+        if (journal->header.block_bytes != volume->files.block_bytes)
+            OD_TRY(od_fail(err, OD_CORRUPT, "%s has another block size than the layers below it", journal->path));
+        OD_TRY(od_journal_replay(journal, scanned.lsn, &volume->files, &volume->ledger, &scanned, err));
+        journal->end_lsn = scanned.lsn;
+        journal->end_chain = scanned.chain;
+        *end = (struct chain_end){journal->header.layer, scanned.lsn, scanned.chain, scanned.time_us, end->depth + 1};
+        volume->sources[volume->source_count++].journal = journal;
+        found->journals[i] = NULL;
+    }
+out:
+    return rc;
+}
+
+// Opening proves nothing about what the kernel still holds: what was recovered is synced before anybody builds on it.
+static od_code sync_recovered(struct od_volume *volume, struct od_error *err)
+{
+    od_code rc = OD_OK;
+    for (size_t i = 0; i < volume->source_count; i++) {
+        struct od_journal *journal = volume->sources[i].journal;
+        OD_TRY(volume->platform->ops->sync(journal->file, err));
+        journal->synced = true;
+    }
+    OD_TRY(volume->platform->ops->sync_directory(volume->platform, volume->directory, err));
+out:
+    return rc;
+}
+
+static od_code enlist(struct od_volume *volume, struct od_error *err)
+{
+    struct od_store *store = volume->store;
+    od_code rc = OD_OK;
+    pthread_mutex_lock(&store->lock);
+    for (struct od_volume *other = store->writers; other; other = other->next_writer)
+        if (od_uuid_equal(&other->branch.branch, &volume->branch.branch))
+            rc = od_fail(err, OD_LOCKED, "the database %s is open for writing in this process", volume->name);
+    if (rc == OD_OK) {
+        volume->next_writer = store->writers;
+        store->writers = volume;
+        store->open_volumes++;
+    }
+    pthread_mutex_unlock(&store->lock);
+    return rc;
+}
+
+static void delist(struct od_volume *volume)
+{
+    struct od_store *store = volume->store;
+    pthread_mutex_lock(&store->lock);
+    for (struct od_volume **link = &store->writers; *link; link = &(*link)->next_writer)
+        if (*link == volume) {
+            *link = volume->next_writer;
+            store->open_volumes--;
+            break;
+        }
+    pthread_mutex_unlock(&store->lock);
+}
+
+static struct od_volume *new_volume(struct od_store *store)
+{
+    struct od_volume *volume = od_calloc(1, sizeof *volume);
+    if (!volume)
+        return NULL;
+    volume->store = store;
+    volume->platform = store->options.platform;
+    volume->files.block_bytes = (uint32_t)store->options.block_bytes;
+    volume->ledger.window_us = store->options.ledger_window_ms * 1000;
+    for (unsigned i = 0; i < OD_FLIGHTS_MAX; i++)
+        volume->flights[i] = UINT64_MAX;
+    pthread_mutex_init(&volume->flush_lock, NULL);
+    pthread_mutex_init(&volume->lock, NULL);
+    od_cond_init(&volume->landed);
+    od_cond_init(&volume->moved);
+    od_cond_init(&volume->work);
+    return volume;
+}
+
+static void free_volume(struct od_volume *volume)
+{
+    for (size_t i = 0; i < volume->source_count; i++)
+        od_journal_close(volume->sources[i].journal);
+    od_free(volume->sources);
+    od_journal_close(volume->next);
+    od_files_release(&volume->files);
+    od_ledger_release(&volume->ledger);
+    pthread_cond_destroy(&volume->landed);
+    pthread_cond_destroy(&volume->moved);
+    pthread_cond_destroy(&volume->work);
+    pthread_mutex_destroy(&volume->lock);
+    pthread_mutex_destroy(&volume->flush_lock);
+    od_free(volume);
+}
+
+static od_code begin_journal(struct od_volume *volume, const struct chain_end *end, struct od_error *err)
+{
+    od_code rc = OD_OK;
+    volume->tail = volume->content = volume->barrier = volume->durable = volume->synced = end->lsn;
+    volume->barrier_chain = end->chain;
+    volume->time_us = end->time_us;
+    volume->watermark = end->lsn;
+    if (volume->source_count)
+        volume->current = volume->sources[volume->source_count - 1].journal;
+    OD_TRY(od_volume_prepare_next(volume, err));
+    pthread_mutex_lock(&volume->lock);
+    od_volume_switch(volume);
+    pthread_mutex_unlock(&volume->lock);
+    OD_TRY(od_volume_health(volume, err));
+out:
+    return rc;
+}
+
+od_code od_volume_open(struct od_store *store, const char *name, bool force, struct od_volume **out,
+                       struct od_error *err)
+{
+    od_code rc = OD_OK;
+    struct od_metastore *meta = store->options.metadata;
+    struct od_meta_database database;
+    struct found found = {0};
+    bool listed = false;
+    struct od_volume *volume = new_volume(store);
+    if (!volume)
+        return od_fail(err, OD_NO_MEMORY, "out of memory for the database %s", name);
+    OD_TRY(meta->ops->database_get(meta, name, &database, err));
+    memcpy(volume->name, database.name, sizeof volume->name);
+    volume->branch.branch = database.branch;
+    OD_TRY(enlist(volume, err));
+    listed = true;
+    OD_TRY(meta->ops->epoch_acquire(meta, &database.branch, store->options.owner, OD_LEASE_US, force, &volume->branch,
+                                    err));
+    volume->epoch = volume->branch.epoch;
+    OD_TRY(od_store_branch_directory(store, &database.branch, volume->directory, err));
+    OD_TRY(volume->platform->ops->make_directory(volume->platform, volume->directory, err));
+    OD_TRY(find_journals(volume, &found, err));
+    struct chain_end end = {volume->branch.parent_layer, volume->branch.start_lsn, 0, volume->branch.tip_time_us, 0};
+    OD_TRY(recover_journals(volume, &found, &end, err));
+    OD_TRY(sync_recovered(volume, err));
+    OD_TRY(begin_journal(volume, &end, err));
+    if (store->options.threads)
+        OD_TRY(od_volume_start_flusher(volume, err));
+    *out = volume;
+    volume = NULL;
+out:
+    found_release(&found);
+    if (volume) {
+        if (listed)
+            delist(volume);
+        free_volume(volume);
+    }
+    return rc;
+}
+
+void od_volume_close(struct od_volume *volume)
+{
+    if (!volume)
+        return;
+    struct od_error err;
+    if (od_volume_flush(volume, &err) != OD_OK)
+        od_log(OD_LOG_WARN, "storage", "closing %s: %s", volume->name, err.message);
+    od_volume_stop_flusher(volume);
+    od_volume_answer(volume);
+    struct od_metastore *meta = volume->store->options.metadata;
+    if (meta->ops->lease_release(meta, &volume->branch.branch, volume->epoch, &err) != OD_OK)
+        od_log(OD_LOG_WARN, "storage", "giving back the lease of %s: %s", volume->name, err.message);
+    delist(volume);
+    free_volume(volume);
+}
+
+bool od_volume_ledger_find(struct od_volume *volume, const char *request_id, struct od_ledger_entry *entry)
+{
+    pthread_mutex_lock(&volume->lock);
+    bool found = od_ledger_find(&volume->ledger, request_id, entry);
+    pthread_mutex_unlock(&volume->lock);
+    return found;
+}
+
+void od_volume_stats_read(struct od_volume *volume, struct od_volume_stats *stats)
+{
+    *stats = (struct od_volume_stats){0};
+    pthread_mutex_lock(&volume->lock);
+    stats->barriers = volume->barriers;
+    stats->syncs = volume->syncs;
+    stats->journal_bytes = volume->tail - volume->current->header.first_lsn;
+    stats->page_table_bytes = od_page_table_bytes(&volume->files.blocks);
+    uint64_t size = volume->files.states[OD_VOLUME_DATABASE].size;
+    stats->blocks = size > OD_GRID_ORIGIN ? (size - OD_GRID_ORIGIN) / volume->files.block_bytes : 0;
+    for (int i = OD_VOLUME_WAL; i < OD_VOLUME_FILES; i++)
+        stats->wal_bytes += volume->files.states[i].size;
+    stats->unpublished_bytes = volume->source_count ? volume->tail - volume->sources[0].journal->header.first_lsn : 0;
+    pthread_mutex_unlock(&volume->lock);
+}
