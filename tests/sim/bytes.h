@@ -5,9 +5,13 @@
 #ifndef OD_TESTS_SIM_BYTES_H
 #define OD_TESTS_SIM_BYTES_H
 
+#include "base/cdecl.h"
+
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+
+OD_BEGIN_C
 
 #define SIM_PAGE_BYTES 4096u
 
@@ -32,5 +36,7 @@ bool sim_bytes_read(const struct sim_bytes *content, uint64_t offset, void *out,
 void sim_bytes_take(struct sim_bytes *to, const struct sim_bytes *from, uint64_t offset, uint64_t bytes);
 // The first offset at which the two differ, or UINT64_MAX; a difference in size counts at the smaller one.
 uint64_t sim_bytes_difference(const struct sim_bytes *a, const struct sim_bytes *b);
+
+OD_END_C
 
 #endif

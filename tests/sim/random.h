@@ -33,7 +33,7 @@ static inline bool sim_random_chance(struct sim_random *random, unsigned per_mil
 
 static inline void sim_random_fill(struct sim_random *random, void *out, size_t bytes)
 {
-    uint8_t *to = out;
+    uint8_t *to = (uint8_t *)out;
     for (size_t i = 0; i < bytes; i += 8) {
         const uint64_t word = sim_random_next(random);
         for (size_t k = 0; k < 8 && i + k < bytes; k++)
