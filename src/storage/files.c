@@ -13,6 +13,11 @@ struct od_cell od_files_cell(const struct od_files *files, uint64_t offset)
     return (struct od_cell){false, index, OD_GRID_ORIGIN + index * files->block_bytes, files->block_bytes};
 }
 
+od_code od_files_load(struct od_files *files, const struct od_cell *cell, struct od_error *err)
+{
+    return cell->header ? OD_OK : od_page_load(&files->blocks, cell->index, err);
+}
+
 struct od_page od_files_page(const struct od_files *files, const struct od_cell *cell)
 {
     return cell->header ? files->headers[cell->index] : od_page_get(&files->blocks, cell->index);
@@ -47,7 +52,7 @@ static od_code prepare_trim(struct od_files *files, const struct od_record *reco
     uint64_t known = files->blocks.count * (uint64_t)OD_LEAF_ENTRIES;
     for (uint64_t block = first; block < end && block < known && rc == OD_OK;
          block = (block / OD_LEAF_ENTRIES + 1) * OD_LEAF_ENTRIES)
-        if (files->blocks.leaves[block / OD_LEAF_ENTRIES])
+        if (od_page_table_has(&files->blocks, block))
             rc = od_page_prepare(&files->blocks, block, err);
     return rc;
 }

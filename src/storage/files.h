@@ -32,6 +32,8 @@ struct od_cell {
     uint32_t bytes;
 };
 struct od_cell od_files_cell(const struct od_files *files, uint64_t offset);
+// Before od_files_page.
+OD_CHECKED od_code od_files_load(struct od_files *files, const struct od_cell *cell, struct od_error *err);
 struct od_page od_files_page(const struct od_files *files, const struct od_cell *cell);
 void od_files_verified(struct od_files *files, const struct od_cell *cell, od_place place);
 

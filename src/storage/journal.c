@@ -33,6 +33,7 @@ void od_journal_close(struct od_journal *journal)
         return;
     if (journal->file)
         journal->platform->ops->close(journal->file);
+    od_object_close(journal->object);
     od_free(journal);
 }
 
@@ -111,6 +112,20 @@ od_code od_journal_open(struct od_platform *platform, const char *directory, con
 out:
     od_journal_close(journal);
     return rc;
+}
+
+od_code od_journal_read(struct od_journal *journal, uint64_t offset, void *out, size_t bytes, struct od_error *err)
+{
+    return journal->file ? journal->platform->ops->read(journal->file, offset, out, bytes, err)
+                         : od_object_read(journal->object, offset, out, bytes, err);
+}
+
+od_code od_journal_size(struct od_journal *journal, uint64_t *bytes, struct od_error *err)
+{
+    if (journal->file)
+        return journal->platform->ops->size(journal->file, bytes, err);
+    *bytes = od_object_bytes(journal->object);
+    return OD_OK;
 }
 
 od_code od_journal_reserve(struct od_journal *journal, uint64_t offset, struct od_error *err)

@@ -7,6 +7,7 @@
 #ifndef OD_STORAGE_JOURNAL_H
 #define OD_STORAGE_JOURNAL_H
 
+#include "objstore/objstore.h"
 #include "os/platform.h"
 #include "storage/files.h"
 #include "storage/ledger.h"
@@ -16,7 +17,8 @@
 
 struct od_journal {
     struct od_platform *platform;
-    struct od_disk_file *file;
+    struct od_disk_file *file; // NULL: a sealed layer, then `object`
+    struct od_object *object;
     struct od_journal_header header;
     uint64_t seed;       // of the records' checks
     uint64_t head_chain; // chain(0)
@@ -24,6 +26,7 @@ struct od_journal {
     uint64_t end_chain;  // the chain there
     uint64_t reserved;   // bytes of the file with space on disk
     uint64_t step;       // of reserving
+    bool published;      // the metadata has it
     bool synced;         // closed, and known to be durable up to end_lsn
     char path[OD_JOURNAL_PATH_BYTES];
 };
@@ -49,6 +52,9 @@ OD_CHECKED od_code od_journal_begin(struct od_journal *journal, const struct od_
 OD_CHECKED od_code od_journal_open(struct od_platform *platform, const char *directory, const char *name, bool *used,
                                    struct od_journal **journal, struct od_error *err);
 void od_journal_close(struct od_journal *journal); // NULL is fine
+OD_CHECKED od_code od_journal_read(struct od_journal *journal, uint64_t offset, void *out, size_t bytes,
+                                   struct od_error *err);
+OD_CHECKED od_code od_journal_size(struct od_journal *journal, uint64_t *bytes, struct od_error *err);
 // Reserves disk space up to `offset` and some more. OD_LIMIT: the disk is full; nothing has changed.
 OD_CHECKED od_code od_journal_reserve(struct od_journal *journal, uint64_t offset, struct od_error *err);
 
@@ -58,6 +64,7 @@ OD_CHECKED od_code od_journal_check_headless(struct od_journal *journal, struct 
 struct od_journal_end {
     uint64_t lsn, chain, time_us; // of the last barrier; of the journal's beginning when it has none
     uint64_t barriers;
+    uint64_t first_time_us; // of the first barrier
 };
 
 // The last barrier before which everything is whole. A tail that was never acknowledged is passed over; damage before a

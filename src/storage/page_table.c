@@ -1,3 +1,4 @@
+// page_table.c - leaves: loaded, owned, shared; see page_table.h.
 #include "storage/page_table.h"
 
 #include "base/alloc.h"
@@ -10,23 +11,73 @@ static void leaf_drop(struct od_leaf *leaf)
         od_free(leaf);
 }
 
-// P2: a writable leaf is held by this table alone.
+od_code od_page_table_grow(struct od_page_table *table, size_t count, struct od_error *err)
+{
+    if (count <= table->count)
+        return OD_OK;
+    if (count < 2 * table->count)
+        count = 2 * table->count;
+    struct od_leaf **leaves = od_realloc(table->leaves, count * sizeof *leaves);
+    if (leaves)
+        table->leaves = leaves;
+    struct od_page *roots = leaves ? od_realloc(table->roots, count * sizeof *roots) : NULL;
+    if (!roots)
+        return od_fail(err, OD_NO_MEMORY, "out of memory for the page table");
+    table->roots = roots;
+    memset(leaves + table->count, 0, (count - table->count) * sizeof *leaves);
+    memset(roots + table->count, 0, (count - table->count) * sizeof *roots);
+    table->count = count;
+    return OD_OK;
+}
+
+static struct od_leaf *new_leaf(struct od_error *err)
+{
+    struct od_leaf *leaf = od_alloc(sizeof *leaf);
+    if (leaf)
+        atomic_init(&leaf->holders, 1);
+    else
+        (void)od_fail(err, OD_NO_MEMORY, "out of memory for the page table");
+    return leaf;
+}
+
+od_code od_page_load(struct od_page_table *table, uint64_t block, struct od_error *err)
+{
+    size_t index = (size_t)(block / OD_LEAF_ENTRIES);
+    if (index >= table->count || table->leaves[index] || !table->roots[index].place)
+        return OD_OK;
+    struct od_leaf *leaf = new_leaf(err);
+    if (!leaf)
+        return OD_NO_MEMORY;
+    od_code rc = table->load(table->load_context, table->roots[index], leaf->pages, err);
+    if (rc != OD_OK) {
+        od_free(leaf);
+        return rc;
+    }
+    table->leaves[index] = leaf;
+    table->loaded++;
+    return OD_OK;
+}
+
+// P2: a writable leaf is held by this table alone. P3: it will differ from what is stored.
 static od_code leaf_own(struct od_page_table *table, size_t index, struct od_error *err)
 {
+    od_code rc = od_page_load(table, index * (uint64_t)OD_LEAF_ENTRIES, err);
+    if (rc != OD_OK)
+        return rc;
     struct od_leaf *old = table->leaves[index];
-    if (old && atomic_load(&old->holders) == 1)
-        return OD_OK;
-    struct od_leaf *leaf = od_alloc(sizeof *leaf);
-    if (!leaf)
-        return od_fail(err, OD_NO_MEMORY, "out of memory for the page table");
-    atomic_init(&leaf->holders, 1);
-    if (old)
-        memcpy(leaf->pages, old->pages, sizeof leaf->pages);
-    else
-        memset(leaf->pages, 0, sizeof leaf->pages);
-    table->leaves[index] = leaf;
-    table->loaded += !old;
-    leaf_drop(old);
+    if (!old || atomic_load(&old->holders) != 1) {
+        struct od_leaf *leaf = new_leaf(err);
+        if (!leaf)
+            return OD_NO_MEMORY;
+        if (old)
+            memcpy(leaf->pages, old->pages, sizeof leaf->pages);
+        else
+            memset(leaf->pages, 0, sizeof leaf->pages);
+        table->leaves[index] = leaf;
+        table->loaded += !old;
+        leaf_drop(old);
+    }
+    table->roots[index] = (struct od_page){0};
     return OD_OK;
 }
 
@@ -35,16 +86,14 @@ od_code od_page_prepare(struct od_page_table *table, uint64_t block, struct od_e
     if (block >= OD_BLOCKS_MAX)
         return od_fail(err, OD_LIMIT, "a database has at most %llu blocks", (unsigned long long)OD_BLOCKS_MAX);
     size_t index = (size_t)(block / OD_LEAF_ENTRIES);
-    if (index >= table->count) {
-        size_t count = index + 1 < 2 * table->count ? 2 * table->count : index + 1;
-        struct od_leaf **leaves = od_realloc(table->leaves, count * sizeof *leaves);
-        if (!leaves)
-            return od_fail(err, OD_NO_MEMORY, "out of memory for the page table");
-        memset(leaves + table->count, 0, (count - table->count) * sizeof *leaves);
-        table->leaves = leaves;
-        table->count = count;
-    }
-    return leaf_own(table, index, err);
+    od_code rc = od_page_table_grow(table, index + 1, err);
+    return rc == OD_OK ? leaf_own(table, index, err) : rc;
+}
+
+bool od_page_table_has(const struct od_page_table *table, uint64_t block)
+{
+    size_t index = (size_t)(block / OD_LEAF_ENTRIES);
+    return index < table->count && (table->leaves[index] || table->roots[index].place);
 }
 
 void od_page_set(struct od_page_table *table, uint64_t block, struct od_page page)
@@ -73,7 +122,7 @@ void od_page_verified(struct od_page_table *table, uint64_t block, od_place plac
 od_code od_page_table_cut_prepare(struct od_page_table *table, uint64_t block, struct od_error *err)
 {
     size_t index = (size_t)(block / OD_LEAF_ENTRIES);
-    if (block % OD_LEAF_ENTRIES == 0 || index >= table->count || !table->leaves[index])
+    if (block % OD_LEAF_ENTRIES == 0 || !od_page_table_has(table, block))
         return OD_OK;
     return leaf_own(table, index, err);
 }
@@ -87,17 +136,24 @@ void od_page_table_cut(struct od_page_table *table, uint64_t block)
         table->loaded -= table->leaves[i] != NULL;
         leaf_drop(table->leaves[i]);
         table->leaves[i] = NULL;
+        table->roots[i] = (struct od_page){0};
     }
 }
 
 od_code od_page_table_copy(struct od_page_table *to, const struct od_page_table *from, struct od_error *err)
 {
-    *to = (struct od_page_table){0};
+    *to = (struct od_page_table){.load = from->load, .load_context = from->load_context};
     if (from->count == 0)
         return OD_OK;
     to->leaves = od_alloc(from->count * sizeof *to->leaves);
-    if (!to->leaves)
+    to->roots = od_alloc(from->count * sizeof *to->roots);
+    if (!to->leaves || !to->roots) {
+        od_free(to->leaves);
+        od_free(to->roots);
+        *to = (struct od_page_table){0};
         return od_fail(err, OD_NO_MEMORY, "out of memory for the page table");
+    }
+    memcpy(to->roots, from->roots, from->count * sizeof *to->roots);
     memcpy(to->leaves, from->leaves, from->count * sizeof *to->leaves);
     to->count = from->count;
     to->loaded = from->loaded;
@@ -112,10 +168,11 @@ void od_page_table_release(struct od_page_table *table)
     for (size_t i = 0; i < table->count; i++)
         leaf_drop(table->leaves[i]);
     od_free(table->leaves);
+    od_free(table->roots);
     *table = (struct od_page_table){0};
 }
 
 uint64_t od_page_table_bytes(const struct od_page_table *table)
 {
-    return table->count * sizeof *table->leaves + table->loaded * sizeof(struct od_leaf);
+    return table->count * (sizeof *table->leaves + sizeof *table->roots) + table->loaded * sizeof(struct od_leaf);
 }

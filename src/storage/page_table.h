@@ -3,6 +3,7 @@
 //
 //   P1  An entry is 16 bytes; a leaf exists only where something was written.
 //   P2  A leaf with more than one holder is never changed.
+//   P3  A leaf whose root has a place is what is stored there.
 //
 // Threads: one table is used under its volume's lock; leaves are shared between tables.
 #ifndef OD_STORAGE_PAGE_TABLE_H
@@ -11,6 +12,7 @@
 #include "base/error.h"
 
 #include <stdatomic.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -50,15 +52,26 @@ struct od_leaf {
     struct od_page pages[OD_LEAF_ENTRIES];
 };
 
+// Fills a leaf from where a root says it is.
+typedef od_code (*od_leaf_load_fn)(void *context, struct od_page root, struct od_page *pages, struct od_error *err);
+
 struct od_page_table {
-    struct od_leaf **leaves;
-    size_t count;    // of pointers; NULL: nothing written there
+    struct od_leaf **leaves; // NULL: not in memory; then `roots` says whether there is one
+    struct od_page *roots;   // where the leaf is stored; place 0: nowhere (it was changed since, or never was)
+    size_t count;
     uint64_t loaded; // leaves in memory
+    od_leaf_load_fn load;
+    void *load_context;
 };
 
+// Room for `count` leaves.
+OD_CHECKED od_code od_page_table_grow(struct od_page_table *table, size_t count, struct od_error *err);
+// Brings the entry's leaf into memory, so that od_page_get can be asked. Errors of the loader; OD_NO_MEMORY.
+OD_CHECKED od_code od_page_load(struct od_page_table *table, uint64_t block, struct od_error *err);
 // Makes the entry writable, so that od_page_set cannot fail. OD_NO_MEMORY, or OD_LIMIT beyond OD_BLOCKS_MAX.
 OD_CHECKED od_code od_page_prepare(struct od_page_table *table, uint64_t block, struct od_error *err);
 void od_page_set(struct od_page_table *table, uint64_t block, struct od_page page); // prepared
+bool od_page_table_has(const struct od_page_table *table, uint64_t block); // is there a leaf, in memory or stored?
 struct od_page od_page_get(const struct od_page_table *table, uint64_t block);
 // Notes that the entry's payload was verified, if it is still at that place.
 void od_page_verified(struct od_page_table *table, uint64_t block, od_place place);

@@ -30,7 +30,7 @@ struct reader {
 static od_code reader_open(struct reader *reader, struct od_journal *journal, struct od_error *err)
 {
     *reader = (struct reader){.journal = journal};
-    od_code rc = journal->platform->ops->size(journal->file, &reader->size, err);
+    od_code rc = od_journal_size(journal, &reader->size, err);
     if (rc != OD_OK)
         return rc;
     reader->window = od_alloc(WINDOW_BYTES);
@@ -61,13 +61,13 @@ static od_code reader_get(struct reader *reader, uint64_t offset, size_t bytes, 
             reader->payload_capacity = bytes;
         }
         *data = reader->payload;
-        return journal->platform->ops->read(journal->file, offset, reader->payload, bytes, err);
+        return od_journal_read(journal, offset, reader->payload, bytes, err);
     }
     size_t wanted = ahead ? WINDOW_BYTES : bytes;
     if (wanted > reader->size - offset)
         wanted = (size_t)(reader->size - offset);
     reader->window_bytes = 0;
-    od_code rc = journal->platform->ops->read(journal->file, offset, reader->window, wanted, err);
+    od_code rc = od_journal_read(journal, offset, reader->window, wanted, err);
     if (rc != OD_OK)
         return rc;
     reader->window_at = offset;
@@ -199,7 +199,13 @@ out:
 
 static struct od_journal_end journal_begin(const struct od_journal *journal)
 {
-    return (struct od_journal_end){journal->header.first_lsn, journal->head_chain, journal->header.time_us, 0};
+    return (struct od_journal_end){journal->header.first_lsn, journal->head_chain, journal->header.time_us, 0, 0};
+}
+
+static void pass_barrier(struct od_journal_end *end, uint64_t lsn, uint64_t chain, uint64_t time_us)
+{
+    uint64_t first_time_us = end->barriers ? end->first_time_us : time_us;
+    *end = (struct od_journal_end){lsn, chain, time_us, end->barriers + 1, first_time_us};
 }
 
 od_code od_journal_scan(struct od_journal *journal, struct od_journal_end *end, struct od_error *err)
@@ -220,7 +226,7 @@ od_code od_journal_scan(struct od_journal *journal, struct od_journal_end *end, 
         chain = record.chain;
         struct od_barrier barrier;
         if (record.op == OD_RECORD_BARRIER && od_barrier_decode(payload, record.bytes, &barrier))
-            *end = (struct od_journal_end){lsn, chain, barrier.time_us, end->barriers + 1};
+            pass_barrier(end, lsn, chain, barrier.time_us);
     }
     OD_TRY(check_tail(&reader, lsn, err));
 out:
@@ -267,7 +273,7 @@ od_code od_journal_replay(struct od_journal *journal, uint64_t until_lsn, struct
         chain = record.chain;
         if (record.op == OD_RECORD_BARRIER) {
             OD_TRY(apply_barrier(&barrier, lsn, files, ledger, err));
-            *end = (struct od_journal_end){lsn, chain, barrier.time_us, end->barriers + 1};
+            pass_barrier(end, lsn, chain, barrier.time_us);
         }
     }
     if (lsn != until_lsn || end->lsn != until_lsn)

@@ -13,12 +13,6 @@ static pthread_mutex_t odd_lock = PTHREAD_MUTEX_INITIALIZER;
 static const char *const FILE_NAMES[OD_VOLUME_FILES] = {"the database file", "the .wal file",
                                                         "the .wal.checkpoint file", "the .wal.recovery file"};
 
-struct od_journal *od_volume_source(struct od_volume *volume, uint32_t depth)
-{
-    size_t index = depth - volume->first_depth;
-    return depth >= volume->first_depth && index < volume->source_count ? volume->sources[index].journal : NULL;
-}
-
 bool od_volume_exists(struct od_volume *volume, enum od_volume_file file)
 {
     pthread_mutex_lock(&volume->lock);
@@ -51,14 +45,13 @@ static bool in_flight(const struct od_volume *volume, uint64_t lsn)
 }
 
 // Where the payload of a record is, once it was written. Under `lock`, which is given up while waiting.
-static struct od_journal *payload_source(struct od_volume *volume, od_place place)
+static od_code payload_source(struct od_volume *volume, od_place place, struct od_journal **journal,
+                              struct od_error *err)
 {
-    struct od_journal *journal = od_volume_source(volume, od_place_depth(place));
-    if (!journal)
-        return NULL;
-    while (in_flight(volume, od_journal_lsn(journal, od_place_offset(place))))
+    od_code rc = od_lineage_get(&volume->lineage, od_place_depth(place), journal, err);
+    while (rc == OD_OK && in_flight(volume, od_journal_lsn(*journal, od_place_offset(place))))
         pthread_cond_wait(&volume->landed, &volume->lock);
-    return journal;
+    return rc;
 }
 
 static od_code corrupt(const struct od_journal *journal, od_place place, struct od_error *err)
@@ -71,15 +64,14 @@ static od_code corrupt(const struct od_journal *journal, od_place place, struct 
 static od_code read_payload(struct od_journal *journal, od_place place, uint64_t hash, uint32_t payload_bytes,
                             uint32_t within, void *out, uint32_t bytes, struct od_error *err)
 {
-    const struct od_platform_ops *ops = journal->platform->ops;
     uint64_t at = od_place_offset(place) + OD_RECORD_HEADER_BYTES;
     if (place & OD_PLACE_VERIFIED)
-        return ops->read(journal->file, at + within, out, bytes, err);
+        return od_journal_read(journal, at + within, out, bytes, err);
     bool whole = within == 0 && bytes == payload_bytes;
     uint8_t *payload = whole ? out : od_alloc(payload_bytes);
     if (!payload)
         return od_fail(err, OD_NO_MEMORY, "out of memory for %u bytes of %s", payload_bytes, journal->path);
-    od_code rc = ops->read(journal->file, at, payload, payload_bytes, err);
+    od_code rc = od_journal_read(journal, at, payload, payload_bytes, err);
     if (rc == OD_OK && od_storage_hash(payload, payload_bytes, 0) != hash)
         rc = corrupt(journal, place, err);
     if (rc == OD_OK && !whole)
@@ -98,16 +90,21 @@ static od_code read_cell(struct od_volume *volume, uint64_t offset, uint8_t *out
     uint32_t within = (uint32_t)(offset - cell.offset);
     uint32_t bytes = limit < cell.bytes - within ? (uint32_t)limit : cell.bytes - within;
     *done = bytes;
-    struct od_page page = od_files_page(&volume->files, &cell);
-    struct od_journal *journal = page.place ? payload_source(volume, page.place) : NULL;
+    struct od_page page = {0};
+    struct od_journal *journal = NULL;
+    od_code rc = od_files_load(&volume->files, &cell, err);
+    if (rc == OD_OK)
+        page = od_files_page(&volume->files, &cell);
+    if (page.place)
+        rc = payload_source(volume, page.place, &journal, err);
     pthread_mutex_unlock(&volume->lock);
+    if (rc != OD_OK)
+        return rc;
     if (!page.place) {
         memset(out, 0, bytes);
         return OD_OK;
     }
-    if (!journal)
-        return od_fail(err, OD_INTERNAL, "a block lies in an unknown layer (depth %u)", od_place_depth(page.place));
-    od_code rc = read_payload(journal, page.place, page.hash, cell.bytes, within, out, bytes, err);
+    rc = read_payload(journal, page.place, page.hash, cell.bytes, within, out, bytes, err);
     if (rc == OD_OK && !(page.place & OD_PLACE_VERIFIED)) {
         pthread_mutex_lock(&volume->lock);
         od_files_verified(&volume->files, &cell, page.place);
@@ -123,8 +120,11 @@ static od_code read_extent(struct od_volume *volume, enum od_volume_file file, u
     const struct od_extents *extents = &volume->files.extents[file];
     size_t index = od_extents_find(extents, offset);
     struct od_extent extent = index < extents->count ? extents->items[index] : (struct od_extent){.offset = UINT64_MAX};
-    struct od_journal *journal = extent.offset <= offset ? payload_source(volume, extent.place) : NULL;
+    struct od_journal *journal = NULL;
+    od_code rc = extent.offset <= offset ? payload_source(volume, extent.place, &journal, err) : OD_OK;
     pthread_mutex_unlock(&volume->lock);
+    if (rc != OD_OK)
+        return rc;
     if (extent.offset > offset) {
         *done = limit < extent.offset - offset ? limit : (size_t)(extent.offset - offset);
         memset(out, 0, *done);
@@ -133,9 +133,6 @@ static od_code read_extent(struct od_volume *volume, enum od_volume_file file, u
     uint32_t within = (uint32_t)(offset - extent.offset);
     uint32_t bytes = limit < extent.bytes - within ? (uint32_t)limit : extent.bytes - within;
     *done = bytes;
-    if (!journal)
-        return od_fail(err, OD_INTERNAL, "a WAL extent lies in an unknown layer (depth %u)",
-                       od_place_depth(extent.place));
     return read_payload(journal, extent.place, extent.hash, extent.payload_bytes, extent.skip + within, out, bytes,
                         err);
 }

@@ -1,7 +1,7 @@
 // volume_append.c - how an operation gets its position and its bytes get into the journal (A1, A2), and how a volume is
 // poisoned (A4).
 #include "storage/bytes.h"
-#include "storage/volume_internal.h"
+#include "storage/store_internal.h"
 
 #include "base/limits.h"
 #include "os/clock.h"
@@ -140,6 +140,8 @@ od_code od_volume_append(struct od_volume *volume, struct od_volume_append *appe
         od_volume_switch(volume);
     if (volume->tail - volume->synced >= FLUSH_STEP_BYTES)
         pthread_cond_signal(&volume->work);
+    if (append->barrier && volume->barrier - volume->current->header.first_lsn >= volume->store->options.seal_bytes)
+        pthread_cond_signal(&volume->seal);
     pthread_mutex_unlock(&volume->lock);
 
     size_t padding = (size_t)(od_record_bytes(record->bytes) - OD_RECORD_HEADER_BYTES - record->bytes);

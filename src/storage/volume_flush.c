@@ -1,17 +1,12 @@
-// volume_flush.c - what makes barriers durable (A3): group flushes by whoever waits first, and by the flushing thread.
+// volume_flush.c - what makes barriers durable (A3): group flushes by whoever waits first.
 //
 // There is no flushing thread on the path of a waiting commit: the first waiter flushes for all, which costs no switch of
 // threads; those that come meanwhile wait for the next round, which one of them leads.
 #include "storage/volume_internal.h"
 
 #include "base/alloc.h"
-#include "base/limits.h"
-#include "base/log.h"
-#include "os/clock.h"
 
 #include <string.h>
-
-#define FLUSH_STEP_BYTES (8 * OD_MIB)
 
 uint64_t od_volume_barrier_lsn(struct od_volume *volume)
 {
@@ -88,17 +83,22 @@ static od_code sync_journals(struct od_volume *volume, uint64_t *upto, uint64_t 
     *upto = volume->tail;
     while (flights_before(volume, *upto) && !volume->poisoned)
         pthread_cond_wait(&volume->landed, &volume->lock);
-    for (size_t i = 0; i < volume->source_count && rc == OD_OK && !volume->poisoned; i++) {
-        struct od_journal *journal = volume->sources[i].journal;
-        if (!journal || journal->synced || journal->header.first_lsn >= *upto)
+    for (uint32_t depth = volume->sync_from; rc == OD_OK && !volume->poisoned; depth++) {
+        struct od_journal *journal;
+        if (depth > volume->current->header.depth)
+            break;
+        rc = od_lineage_get(&volume->lineage, depth, &journal, err);
+        if (rc != OD_OK || journal->synced || journal->header.first_lsn >= *upto)
             continue;
         bool closed = journal != volume->current;
         pthread_mutex_unlock(&volume->lock);
         rc = journal->platform->ops->sync(journal->file, err);
         pthread_mutex_lock(&volume->lock);
         volume->syncs++;
-        if (rc == OD_OK && closed)
+        if (rc == OD_OK && closed) {
             journal->synced = true;
+            volume->sync_from = depth + 1;
+        }
     }
     pthread_mutex_unlock(&volume->lock);
     return rc;
@@ -110,6 +110,7 @@ od_code od_volume_flush(struct od_volume *volume, struct od_error *err)
     uint64_t upto = 0, barrier = 0;
     pthread_mutex_lock(&volume->flush_lock);
     pthread_mutex_lock(&volume->lock);
+    const struct od_journal *before = volume->current;
     bool nothing = volume->poisoned || volume->read_only || volume->synced == volume->tail;
     if (nothing && !volume->poisoned)
         volume->durable = volume->barrier > volume->durable ? volume->barrier : volume->durable;
@@ -122,7 +123,9 @@ od_code od_volume_flush(struct od_volume *volume, struct od_error *err)
     if (volume->poisoned) {
         rc = unknown(volume, volume->barrier, err);
     } else if (!nothing) {
-        volume->synced = upto;
+        // After a change of journals meanwhile, positions from the new one's beginning on are other bytes.
+        uint64_t first = volume->current->header.first_lsn;
+        volume->synced = volume->current != before && upto > first ? first : upto;
         if (barrier > volume->durable)
             volume->durable = barrier;
     }
@@ -130,6 +133,21 @@ od_code od_volume_flush(struct od_volume *volume, struct od_error *err)
     pthread_mutex_unlock(&volume->lock);
     pthread_mutex_unlock(&volume->flush_lock);
     od_volume_answer(volume);
+    return rc;
+}
+
+od_code od_volume_sync_closed(struct od_volume *volume, struct od_error *err)
+{
+    struct od_error failure = {0};
+    uint64_t upto, barrier;
+    pthread_mutex_lock(&volume->flush_lock);
+    od_code rc = sync_journals(volume, &upto, &barrier, &failure);
+    pthread_mutex_lock(&volume->lock);
+    if (rc != OD_OK)
+        od_volume_poison(volume, &failure);
+    rc = volume->poisoned ? unknown(volume, volume->barrier, err) : OD_OK;
+    pthread_mutex_unlock(&volume->lock);
+    pthread_mutex_unlock(&volume->flush_lock);
     return rc;
 }
 
@@ -183,40 +201,4 @@ void od_volume_when_durable(struct od_volume *volume, uint64_t lsn, void (*done)
         done(context, covered ? OD_OK : OD_OUTCOME_UNKNOWN);
     else // no memory to remember it: wait here
         done(context, od_volume_wait_durable(volume, lsn, NULL));
-}
-
-// ---- the flushing thread: waiters without a thread of their own, steps of bulk loads, watermarks of idle volumes
-
-static void run_flusher(void *argument)
-{
-    struct od_volume *volume = argument;
-    pthread_mutex_lock(&volume->lock);
-    while (!volume->stopping && !volume->poisoned) {
-        bool flush = volume->waiters || volume->tail - volume->synced >= FLUSH_STEP_BYTES;
-        if (!flush && od_cond_wait_until(&volume->work, &volume->lock, od_clock_ms() + OD_WATERMARK_MS))
-            continue;
-        pthread_mutex_unlock(&volume->lock);
-        od_code rc = flush ? OD_OK : od_volume_watermark(volume, NULL);
-        if (rc == OD_OK)
-            rc = od_volume_flush(volume, NULL);
-        if (rc != OD_OK && rc != OD_LIMIT)
-            od_log(OD_LOG_ERROR, "storage", "flushing %s: %s", volume->name, od_code_name(rc));
-        pthread_mutex_lock(&volume->lock);
-    }
-    pthread_mutex_unlock(&volume->lock);
-    od_volume_answer(volume);
-}
-
-od_code od_volume_start_flusher(struct od_volume *volume, struct od_error *err)
-{
-    return od_thread_start(&volume->flusher, "od-flush", run_flusher, volume, err);
-}
-
-void od_volume_stop_flusher(struct od_volume *volume)
-{
-    pthread_mutex_lock(&volume->lock);
-    volume->stopping = true;
-    pthread_cond_broadcast(&volume->work);
-    pthread_mutex_unlock(&volume->lock);
-    od_thread_join(&volume->flusher);
 }

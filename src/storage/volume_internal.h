@@ -1,6 +1,7 @@
 // volume_internal.h - private: a volume's state, shared by the files volume*.c, seal.c and store.c.
 //
 // Locks, in the order they are taken:
+//   publish_lock one seal and publish at a time; held over all of it
 //   flush_lock  one flush at a time; held over the sync
 //   lock        everything else; never held over reads or syncs of the disk
 //
@@ -15,16 +16,11 @@
 #define OD_STORAGE_VOLUME_INTERNAL_H
 
 #include "os/thread.h"
-#include "storage/journal.h"
+#include "storage/footer.h"
 #include "storage/store.h"
 
 #define OD_FLIGHTS_MAX 64u
 #define OD_WATERMARK_MS 1000u
-
-// What a depth of the lineage is: a journal of this volume.
-struct od_source {
-    struct od_journal *journal;
-};
 
 struct od_waiter {
     struct od_waiter *next;
@@ -42,15 +38,15 @@ struct od_volume {
     uint64_t epoch;
     bool read_only;
 
-    pthread_mutex_t flush_lock, lock;
+    pthread_mutex_t publish_lock, flush_lock, lock;
     pthread_cond_t landed; // a flight ended
     pthread_cond_t moved;  // durable or poisoned changed
     pthread_cond_t work;   // for the flushing thread
     struct od_files files;
     struct od_ledger ledger;
-    struct od_source *sources; // by depth - first_depth
-    size_t source_count, source_capacity;
-    uint32_t first_depth;
+    struct od_lineage lineage;
+    uint32_t sync_from;    // journals below this depth are durable
+    uint32_t publish_from; // layers below this depth are published
     struct od_journal *current;
     uint64_t tail, chain;             // where the next record goes
     uint64_t barrier, barrier_chain;  // end of the last barrier
@@ -66,7 +62,9 @@ struct od_volume {
     bool poisoned, stopping;
     struct od_error poison;
     struct od_waiter *waiters;
-    struct od_thread flusher;
+    pthread_cond_t seal;       // for the sealing thread
+    uint64_t lease_renewed_us; // monotonic
+    struct od_thread flusher, sealer;
     struct od_volume *next_writer; // of the store
 };
 
@@ -91,8 +89,14 @@ OD_CHECKED od_code od_volume_prepare_next(struct od_volume *volume, struct od_er
 void od_volume_answer(struct od_volume *volume);
 // The volume takes no writes any more, because of *why. Under `lock`.
 void od_volume_poison(struct od_volume *volume, const struct od_error *why);
-struct od_journal *od_volume_source(struct od_volume *volume, uint32_t depth); // under `lock`
-OD_CHECKED od_code od_volume_start_flusher(struct od_volume *volume, struct od_error *err);
-void od_volume_stop_flusher(struct od_volume *volume);
+// Syncs the closed journals, also when nothing new was written.
+OD_CHECKED od_code od_volume_sync_closed(struct od_volume *volume, struct od_error *err);
+// Seals a closed, durable journal: footer and trailer behind its last barrier, synced. Nothing when it is sealed already.
+OD_CHECKED od_code od_volume_seal(struct od_volume *volume, struct od_journal *journal, struct od_error *err);
+// The state at the end of a sealed layer or at a barrier within it (UINT64_MAX: its end). *footer: od_footer_release.
+OD_CHECKED od_code od_layer_state(struct od_lineage *lineage, struct od_journal *layer, uint64_t lsn,
+                                  uint64_t window_us, struct od_footer *footer, struct od_error *err);
+OD_CHECKED od_code od_volume_start_threads(struct od_volume *volume, struct od_error *err);
+void od_volume_stop_threads(struct od_volume *volume); // harmless when there are none
 
 #endif

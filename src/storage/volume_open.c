@@ -95,17 +95,11 @@ static od_code check_continues(const struct od_journal *journal, const struct ch
         journal->path, parent, (unsigned long long)header->first_lsn, tip, (unsigned long long)end->lsn);
 }
 
-static od_code reserve_source(struct od_volume *volume, struct od_error *err)
+// A journal that was published before a crash could remove it: the layer has its bytes.
+static bool is_published(const struct od_volume *volume, const struct od_journal *journal, const struct chain_end *end)
 {
-    if (volume->source_count < volume->source_capacity)
-        return OD_OK;
-    size_t capacity = volume->source_capacity ? volume->source_capacity * 2 : 16;
-    struct od_source *sources = od_realloc(volume->sources, capacity * sizeof *sources);
-    if (!sources)
-        return od_fail(err, OD_NO_MEMORY, "out of memory for the journals of %s", volume->name);
-    volume->sources = sources;
-    volume->source_capacity = capacity;
-    return OD_OK;
+    uint32_t depth = journal->header.depth;
+    return depth < end->depth && od_uuid_equal(&volume->lineage.entries[depth].layer, &journal->header.layer);
 }
 
 // Takes over the journals that hold barriers, applies them, and removes those that hold none.
@@ -116,13 +110,17 @@ static od_code recover_journals(struct od_volume *volume, struct found *found, s
     for (size_t i = 0; i < found->count; i++) {
         struct od_journal *journal = found->journals[i];
         struct od_journal_end scanned;
+        if (is_published(volume, journal, end)) {
+            OD_TRY(volume->platform->ops->remove(volume->platform, journal->path, err));
+            continue;
+        }
         OD_TRY(od_journal_scan(journal, &scanned, err));
         if (scanned.barriers == 0) {
             OD_TRY(volume->platform->ops->remove(volume->platform, journal->path, err));
             continue;
         }
         OD_TRY(check_continues(journal, end, err));
-        OD_TRY(reserve_source(volume, err));
+        OD_TRY(od_lineage_reserve(&volume->lineage, 1, err));
         if (journal->header.block_bytes != volume->files.block_bytes && end->depth == 0)
             volume->files.block_bytes = journal->header.block_bytes;
         if (journal->header.block_bytes != volume->files.block_bytes)
@@ -131,10 +129,53 @@ static od_code recover_journals(struct od_volume *volume, struct found *found, s
         journal->end_lsn = scanned.lsn;
         journal->end_chain = scanned.chain;
         *end = (struct chain_end){journal->header.layer, scanned.lsn, scanned.chain, scanned.time_us, end->depth + 1};
-        volume->sources[volume->source_count++].journal = journal;
+        od_lineage_add(&volume->lineage, &journal->header.layer, journal);
         found->journals[i] = NULL;
     }
 out:
+    return rc;
+}
+
+// What the metadata knows: the branch's newest layer, or the one it begins with.
+static od_code load_tip(struct od_volume *volume, struct chain_end *end, struct od_error *err)
+{
+    od_code rc = OD_OK;
+    struct od_footer footer = {0};
+    struct od_journal *layer = NULL;
+    const struct od_meta_branch *branch = &volume->branch;
+    bool own = !od_uuid_is_zero(&branch->tip_layer);
+    const struct od_uuid *tip = own ? &branch->tip_layer : &branch->parent_layer;
+    *end = (struct chain_end){.lsn = branch->start_lsn, .time_us = branch->tip_time_us};
+    if (od_uuid_is_zero(tip))
+        return OD_OK;
+    OD_TRY(od_layer_open(volume->store->options.objects, tip, &layer, err));
+    OD_TRY(od_footer_read(layer, volume->ledger.window_us, &footer, err));
+    if (own && (footer.end.lsn != branch->tip_lsn || !od_uuid_equal(&layer->header.branch, &branch->branch)))
+        OD_TRY(od_fail(err, OD_CORRUPT,
+                       "the metadata says that %s ends at position %llu, but layer %s ends at %llu; see "
+                       "docs/internals/recovery.md",
+                       volume->name, (unsigned long long)branch->tip_lsn, layer->path,
+                       (unsigned long long)footer.end.lsn));
+    OD_TRY(od_lineage_reserve(&volume->lineage, (size_t)footer.depth + 1, err));
+    for (uint32_t i = 0; i < footer.depth; i++)
+        od_lineage_add(&volume->lineage, &footer.lineage[i], NULL);
+    od_lineage_add(&volume->lineage, tip, layer);
+    *end = (struct chain_end){*tip, footer.end.lsn, footer.end.chain, footer.end.time_us, footer.depth + 1};
+    layer = NULL;
+    volume->publish_from = end->depth;
+    od_files_release(&volume->files);
+    volume->files = footer.files;
+    footer.files = (struct od_files){0};
+    volume->files.blocks.load = od_layer_load_leaf;
+    volume->files.blocks.load_context = &volume->lineage;
+    if (own) { // a clone has a ledger of its own
+        od_ledger_release(&volume->ledger);
+        volume->ledger = footer.ledger;
+        footer.ledger = (struct od_ledger){0};
+    }
+out:
+    od_journal_close(layer);
+    od_footer_release(&footer);
     return rc;
 }
 
@@ -142,8 +183,8 @@ out:
 static od_code sync_recovered(struct od_volume *volume, struct od_error *err)
 {
     od_code rc = OD_OK;
-    for (size_t i = 0; i < volume->source_count; i++) {
-        struct od_journal *journal = volume->sources[i].journal;
+    for (size_t i = volume->publish_from; i < volume->lineage.count; i++) {
+        struct od_journal *journal = volume->lineage.entries[i].journal;
         OD_TRY(volume->platform->ops->sync(journal->file, err));
         journal->synced = true;
     }
@@ -193,27 +234,32 @@ static struct od_volume *new_volume(struct od_store *store)
     volume->ledger.window_us = store->options.ledger_window_ms * 1000;
     for (unsigned i = 0; i < OD_FLIGHTS_MAX; i++)
         volume->flights[i] = UINT64_MAX;
+    od_lineage_init(&volume->lineage, volume->platform, store->options.objects);
+    volume->files.blocks.load = od_layer_load_leaf;
+    volume->files.blocks.load_context = &volume->lineage;
+    pthread_mutex_init(&volume->publish_lock, NULL);
     pthread_mutex_init(&volume->flush_lock, NULL);
     pthread_mutex_init(&volume->lock, NULL);
     od_cond_init(&volume->landed);
     od_cond_init(&volume->moved);
     od_cond_init(&volume->work);
+    od_cond_init(&volume->seal);
     return volume;
 }
 
 static void free_volume(struct od_volume *volume)
 {
-    for (size_t i = 0; i < volume->source_count; i++)
-        od_journal_close(volume->sources[i].journal);
-    od_free(volume->sources);
+    od_lineage_release(&volume->lineage);
     od_journal_close(volume->next);
     od_files_release(&volume->files);
     od_ledger_release(&volume->ledger);
     pthread_cond_destroy(&volume->landed);
     pthread_cond_destroy(&volume->moved);
     pthread_cond_destroy(&volume->work);
+    pthread_cond_destroy(&volume->seal);
     pthread_mutex_destroy(&volume->lock);
     pthread_mutex_destroy(&volume->flush_lock);
+    pthread_mutex_destroy(&volume->publish_lock);
     od_free(volume);
 }
 
@@ -224,8 +270,9 @@ static od_code begin_journal(struct od_volume *volume, const struct chain_end *e
     volume->barrier_chain = end->chain;
     volume->time_us = end->time_us;
     volume->watermark = end->lsn;
-    if (volume->source_count)
-        volume->current = volume->sources[volume->source_count - 1].journal;
+    if (volume->lineage.count > volume->publish_from)
+        volume->current = volume->lineage.entries[volume->lineage.count - 1].journal;
+    volume->sync_from = (uint32_t)volume->lineage.count;
     OD_TRY(od_volume_prepare_next(volume, err));
     pthread_mutex_lock(&volume->lock);
     od_volume_switch(volume);
@@ -257,12 +304,14 @@ od_code od_volume_open(struct od_store *store, const char *name, bool force, str
     OD_TRY(od_store_branch_directory(store, &database.branch, volume->directory, err));
     OD_TRY(volume->platform->ops->make_directory(volume->platform, volume->directory, err));
     OD_TRY(find_journals(volume, &found, err));
-    struct chain_end end = {volume->branch.parent_layer, volume->branch.start_lsn, 0, volume->branch.tip_time_us, 0};
+    struct chain_end end;
+    OD_TRY(load_tip(volume, &end, err));
     OD_TRY(recover_journals(volume, &found, &end, err));
     OD_TRY(sync_recovered(volume, err));
     OD_TRY(begin_journal(volume, &end, err));
+    volume->lease_renewed_us = volume->platform->ops->clock_us(volume->platform);
     if (store->options.threads)
-        OD_TRY(od_volume_start_flusher(volume, err));
+        OD_TRY(od_volume_start_threads(volume, err));
     *out = volume;
     volume = NULL;
 out:
@@ -275,15 +324,34 @@ out:
     return rc;
 }
 
+// Journals in which nothing was committed. Should it fail, the next opening does it.
+static void remove_unused(struct od_volume *volume)
+{
+    const struct od_journal *current = volume->current;
+    struct od_platform *platform = volume->platform;
+    od_code rc = OD_OK;
+    if (volume->barrier == current->header.first_lsn)
+        rc = platform->ops->remove(platform, current->path, NULL);
+    if (rc == OD_OK && volume->next)
+        rc = platform->ops->remove(platform, volume->next->path, NULL);
+    (void)rc;
+}
+
 void od_volume_close(struct od_volume *volume)
 {
     if (!volume)
         return;
-    struct od_error err;
-    if (od_volume_flush(volume, &err) != OD_OK)
-        od_log(OD_LOG_WARN, "storage", "closing %s: %s", volume->name, err.message);
-    od_volume_stop_flusher(volume);
+    struct od_error err = {0};
+    od_volume_stop_threads(volume);
+    od_code rc = od_volume_flush(volume, &err);
+    if (rc == OD_OK)
+        rc = od_volume_roll(volume, &err);
+    if (rc == OD_OK)
+        rc = od_volume_publish(volume, &err);
+    if (rc != OD_OK)
+        od_log(OD_LOG_WARN, "storage", "closing %s (the next opening finishes it): %s", volume->name, err.message);
     od_volume_answer(volume);
+    remove_unused(volume);
     struct od_metastore *meta = volume->store->options.metadata;
     if (meta->ops->lease_release(meta, &volume->branch.branch, volume->epoch, &err) != OD_OK)
         od_log(OD_LOG_WARN, "storage", "giving back the lease of %s: %s", volume->name, err.message);
@@ -311,6 +379,9 @@ void od_volume_stats_read(struct od_volume *volume, struct od_volume_stats *stat
     stats->blocks = size > OD_GRID_ORIGIN ? (size - OD_GRID_ORIGIN) / volume->files.block_bytes : 0;
     for (int i = OD_VOLUME_WAL; i < OD_VOLUME_FILES; i++)
         stats->wal_bytes += volume->files.states[i].size;
-    stats->unpublished_bytes = volume->source_count ? volume->tail - volume->sources[0].journal->header.first_lsn : 0;
+    uint64_t published =
+        volume->branch.tip_lsn > volume->branch.start_lsn ? volume->branch.tip_lsn : volume->branch.start_lsn;
+    stats->unpublished_bytes = volume->tail - published;
+    stats->layers = volume->publish_from;
     pthread_mutex_unlock(&volume->lock);
 }

@@ -4,8 +4,6 @@
 // journal becomes durable only after the old one was synced (A3).
 #include "storage/store_internal.h"
 
-#include "base/alloc.h"
-
 od_code od_volume_prepare_next(struct od_volume *volume, struct od_error *err)
 {
     od_code rc = OD_OK;
@@ -20,18 +18,9 @@ od_code od_volume_prepare_next(struct od_volume *volume, struct od_error *err)
     od_uuid_mark_random(&layer);
     OD_TRY(
         od_journal_create(volume->platform, volume->directory, &layer, volume->store->options.seal_bytes, &made, err));
+    OD_TRY(od_lineage_reserve(&volume->lineage, 1, err));
     pthread_mutex_lock(&volume->lock);
-    if (volume->source_count == volume->source_capacity) {
-        size_t capacity = volume->source_capacity ? volume->source_capacity * 2 : 16;
-        struct od_source *sources = od_realloc(volume->sources, capacity * sizeof *sources);
-        if (sources) {
-            volume->sources = sources;
-            volume->source_capacity = capacity;
-        } else {
-            rc = od_fail(err, OD_NO_MEMORY, "out of memory for the journals of %s", volume->name);
-        }
-    }
-    if (rc == OD_OK && !volume->next) {
+    if (!volume->next) {
         volume->next = made;
         made = NULL;
     }
@@ -53,14 +42,15 @@ void od_volume_switch(struct od_volume *volume)
     struct od_journal_header header = {
         .layer = next->header.layer,
         .branch = volume->branch.branch,
-        .parent = old ? old->header.layer : volume->branch.parent_layer,
         .epoch = volume->epoch,
         .first_lsn = volume->barrier,
         .parent_chain = volume->barrier_chain,
         .time_us = volume->time_us,
-        .depth = volume->first_depth + (uint32_t)volume->source_count,
+        .depth = (uint32_t)volume->lineage.count,
         .block_bytes = volume->files.block_bytes,
     };
+    if (header.depth > 0)
+        header.parent = volume->lineage.entries[header.depth - 1].layer;
     if (od_journal_begin(next, &header, &failure) != OD_OK) {
         od_volume_poison(volume, &failure);
         return;
@@ -74,10 +64,18 @@ void od_volume_switch(struct od_volume *volume)
     if (volume->synced > volume->tail)
         volume->synced = volume->tail;
     volume->chain = next->head_chain;
-    volume->sources[volume->source_count++].journal = next;
+    od_lineage_add(&volume->lineage, &next->header.layer, next);
     volume->current = next;
     volume->next = NULL;
     volume->roll_wanted = false;
+}
+
+static bool flights_from(const struct od_volume *volume)
+{
+    for (unsigned i = 0; i < OD_FLIGHTS_MAX; i++)
+        if (volume->flights[i] >= volume->barrier && volume->flights[i] != UINT64_MAX)
+            return true;
+    return false;
 }
 
 od_code od_volume_roll(struct od_volume *volume, struct od_error *err)
@@ -93,7 +91,10 @@ od_code od_volume_roll(struct od_volume *volume, struct od_error *err)
         return rc;
     pthread_mutex_lock(&volume->lock);
     volume->roll_wanted = true;
-    if (volume->content <= volume->barrier && !volume->poisoned && volume->next)
+    // A watermark behind the barrier must not be written into a journal that is being sealed.
+    while (volume->content <= volume->barrier && !volume->poisoned && volume->roll_wanted && flights_from(volume))
+        pthread_cond_wait(&volume->landed, &volume->lock);
+    if (volume->content <= volume->barrier && !volume->poisoned && volume->roll_wanted && volume->next)
         od_volume_switch(volume);
     pthread_mutex_unlock(&volume->lock);
     return od_volume_health(volume, err);

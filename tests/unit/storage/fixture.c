@@ -41,6 +41,8 @@ struct fake_meta {
     bool exists;
     struct od_meta_database database;
     struct od_meta_branch branch;
+    struct od_meta_layer layers[256];
+    size_t layer_count;
 };
 
 static void fake_close(struct od_metastore *store)
@@ -112,10 +114,61 @@ static od_code fake_release(struct od_metastore *store, const struct od_uuid *br
 static od_code fake_layers(struct od_metastore *store, const struct od_uuid *branch, struct od_meta_layer **rows,
                            size_t *count, struct od_error *err)
 {
-    (void)store, (void)branch;
-    *count = 0;
-    *rows = od_alloc(1);
-    return *rows ? OD_OK : od_fail(err, OD_NO_MEMORY, "out of memory");
+    (void)branch;
+    struct fake_meta *meta = (struct fake_meta *)store;
+    *count = meta->layer_count;
+    *rows = od_alloc(sizeof meta->layers);
+    if (!*rows)
+        return od_fail(err, OD_NO_MEMORY, "out of memory");
+    memcpy(*rows, meta->layers, sizeof meta->layers);
+    return OD_OK;
+}
+
+static od_code fake_publish(struct od_metastore *store, const struct od_meta_layer *layer,
+                            const struct od_uuid *expected_tip, struct od_error *err)
+{
+    struct fake_meta *meta = (struct fake_meta *)store;
+    if (od_fault_point())
+        return od_fail(err, OD_IO, "the metadata cannot be written");
+    if (layer->epoch != meta->branch.epoch)
+        return od_fail(err, OD_FENCED, "epoch %llu is over", (unsigned long long)layer->epoch);
+    if (!od_uuid_equal(expected_tip, &meta->branch.tip_layer))
+        return od_fail(err, OD_STALE, "the tip is another");
+    assert_true(meta->layer_count < 256);
+    meta->layers[meta->layer_count++] = *layer;
+    meta->branch.tip_layer = layer->layer;
+    meta->branch.tip_lsn = layer->end_lsn;
+    meta->branch.tip_time_us = layer->last_time_us;
+    if (od_fault_point())
+        return od_fail(err, OD_OUTCOME_UNKNOWN, "the answer was lost");
+    return OD_OK;
+}
+
+static od_code fake_layer_get(struct od_metastore *store, const struct od_uuid *layer, struct od_meta_layer *row,
+                              struct od_error *err)
+{
+    struct fake_meta *meta = (struct fake_meta *)store;
+    for (size_t i = 0; i < meta->layer_count; i++)
+        if (od_uuid_equal(&meta->layers[i].layer, layer)) {
+            *row = meta->layers[i];
+            return OD_OK;
+        }
+    return od_fail(err, OD_NOT_FOUND, "no such layer");
+}
+
+static od_code fake_renew(struct od_metastore *store, const struct od_uuid *branch, uint64_t epoch, uint64_t lease_us,
+                          struct od_error *err)
+{
+    (void)branch, (void)lease_us;
+    return epoch == ((struct fake_meta *)store)->branch.epoch ? OD_OK : od_fail(err, OD_FENCED, "another epoch");
+}
+
+struct od_metastore *fake_meta_copy(const struct od_metastore *meta)
+{
+    struct fake_meta *copy = od_alloc(sizeof *copy);
+    assert_non_null(copy);
+    memcpy(copy, meta, sizeof *copy);
+    return &copy->base;
 }
 
 struct od_metastore *fake_meta_open(void)
@@ -129,7 +182,10 @@ struct od_metastore *fake_meta_open(void)
         .database_drop = fake_drop,
         .epoch_acquire = fake_acquire,
         .lease_release = fake_release,
+        .lease_renew = fake_renew,
         .layer_list = fake_layers,
+        .layer_publish = fake_publish,
+        .layer_get = fake_layer_get,
     };
     struct fake_meta *meta = od_calloc(1, sizeof *meta);
     assert_non_null(meta);
@@ -137,13 +193,23 @@ struct od_metastore *fake_meta_open(void)
     return &meta->base;
 }
 
+void fake_meta_forget(struct od_metastore *store)
+{
+    struct fake_meta *meta = (struct fake_meta *)store;
+    meta->layer_count = 0;
+    meta->branch.tip_layer = (struct od_uuid){0};
+    meta->branch.tip_lsn = meta->branch.start_lsn;
+}
+
 // ---- stores
 
-od_code open_store(const char *directory, struct od_metastore *meta, struct od_store **store, struct od_error *err)
+od_code open_store(const char *directory, struct od_metastore *meta, struct od_objstore *objects,
+                   struct od_store **store, struct od_error *err)
 {
     struct od_store_options options = {
         .platform = od_platform_real(),
         .metadata = meta,
+        .objects = objects,
         .journal_directory = directory,
         .owner = "test",
         .seal_bytes = 1 << 20,
@@ -186,6 +252,25 @@ void copy_journals(const char *from, const char *to)
         od_names_release(&files);
     }
     od_names_release(&branches);
+}
+
+void link_objects(const char *from, const char *to)
+{
+    struct od_names names;
+    char source[512], target[512];
+    snprintf(source, sizeof source, "%s/layers", from);
+    snprintf(target, sizeof target, "%s/layers", to);
+    assert_int_equal(od_tree_remove(to, NULL), OD_OK);
+    assert_int_equal(od_directory_make(target, 0700, NULL), OD_OK);
+    if (od_directory_list(source, &names, NULL) != OD_OK)
+        return; // none yet
+    for (size_t i = 0; i < names.count; i++) {
+        char *a = od_path_join(source, names.names[i]), *b = od_path_join(target, names.names[i]);
+        assert_int_equal(link(a, b), 0);
+        od_free(a);
+        od_free(b);
+    }
+    od_names_release(&names);
 }
 
 void find_journal(const char *directory, char out[512])

@@ -9,7 +9,8 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-static struct od_metastore *meta;
+static struct od_metastore *meta, *copied_meta, *used_meta;
+static struct od_objstore *objects, *copied_objects;
 static struct od_store *store;
 static struct od_volume *volume;
 
@@ -19,7 +20,8 @@ static int set_up(void **state)
     if (scratch_make(state) != 0)
         return -1;
     meta = fake_meta_open();
-    assert_int_equal(open_store(in_scratch("journals"), meta, &store, NULL), OD_OK);
+    assert_int_equal(od_objstore_directory_open(od_platform_real(), in_scratch("objects"), &objects, NULL), OD_OK);
+    assert_int_equal(open_store(in_scratch("journals"), meta, objects, &store, NULL), OD_OK);
     assert_int_equal(od_store_create(store, "d", NULL), OD_OK);
     assert_int_equal(od_volume_open(store, "d", false, &volume, NULL), OD_OK);
     return 0;
@@ -29,14 +31,25 @@ static int tear_down(void **state)
 {
     od_volume_close(volume);
     od_store_close(store);
+    od_objstore_close(objects);
+    od_objstore_close(copied_objects);
+    copied_objects = NULL;
+    if (copied_meta)
+        meta->ops->close(copied_meta);
+    if (used_meta)
+        meta->ops->close(used_meta);
+    copied_meta = used_meta = NULL;
     meta->ops->close(meta);
     return scratch_remove(state);
 }
 
 static void reopen(void)
 {
+    struct od_error err = {0};
     od_volume_close(volume);
-    assert_int_equal(od_volume_open(store, "d", false, &volume, NULL), OD_OK);
+    volume = NULL;
+    if (od_volume_open(store, "d", false, &volume, &err) != OD_OK)
+        fail_msg("%s", err.message);
 }
 
 static uint64_t barrier(const char *request)
@@ -49,10 +62,27 @@ static uint64_t barrier(const char *request)
     return lsn;
 }
 
-// What a crash now would leave, opened: NULL when that is refused as damaged.
+// What a crash now would leave, but for the objects, which are never changed.
+static void crash(const char *to)
+{
+    copy_journals(in_scratch("journals"), in_scratch(to));
+    if (copied_meta)
+        meta->ops->close(copied_meta);
+    copied_meta = fake_meta_copy(meta);
+}
+
+// A copy opened: NULL when that is refused as damaged.
 static struct od_volume *open_copy(struct od_store **copied, struct od_error *err)
 {
-    assert_int_equal(open_store(in_scratch("copy"), meta, copied, NULL), OD_OK);
+    if (used_meta)
+        meta->ops->close(used_meta);
+    used_meta = fake_meta_copy(copied_meta);
+    od_objstore_close(copied_objects);
+    copied_objects = NULL;
+    link_objects(in_scratch("objects"), in_scratch("copied-objects"));
+    assert_int_equal(
+        od_objstore_directory_open(od_platform_real(), in_scratch("copied-objects"), &copied_objects, NULL), OD_OK);
+    assert_int_equal(open_store(in_scratch("copy"), used_meta, copied_objects, copied, NULL), OD_OK);
     struct od_volume *opened = NULL;
     od_code rc = od_volume_open(*copied, "d", false, &opened, err);
     assert_true(rc == OD_OK || rc == OD_CORRUPT);
@@ -73,6 +103,10 @@ static void reads_give_what_was_written(void **state)
             assert_int_equal(od_volume_roll(volume, NULL), OD_OK);
         if (round % 4 == 0)
             assert_int_equal(od_volume_wait_durable(volume, lsn, NULL), OD_OK);
+        if (round % 6 == 5) {
+            assert_int_equal(od_volume_publish(volume, NULL), OD_OK);
+            expect_equal(volume, model);
+        }
         if (round % 5 == 4)
             reopen();
         expect_equal(volume, model);
@@ -109,9 +143,12 @@ static void a_crash_leaves_the_last_barrier(void **state)
         assert_int_equal(od_volume_flush(volume, NULL), OD_OK);
         *durable = *model;
         random_step(volume, model, &seed); // and no barrier
-        if (round == 5)
+        struct od_error err = {0};
+        if (round == 8 && od_volume_publish(volume, &err) != OD_OK)
+            fail_msg("%s", err.message);
+        if (round % 4 == 1)
             assert_int_equal(od_volume_roll(volume, NULL), OD_OK); // waits for the next barrier
-        copy_journals(in_scratch("journals"), in_scratch("copy"));
+        crash("copy");
         struct od_store *copied;
         struct od_volume *opened = open_copy(&copied, NULL);
         assert_non_null(opened);
@@ -144,7 +181,7 @@ static void a_torn_tail_is_passed_over(void **state)
             random_step(volume, &models[i], &seed);
         ends[i] = barrier(NULL); // none is synced: the journal may be cut anywhere
     }
-    copy_journals(in_scratch("journals"), in_scratch("all"));
+    crash("all");
     for (uint64_t cut = 0; cut <= ends[ROUNDS] + 64; cut += 1 + next_random(&seed) % (ends[ROUNDS] / 60)) {
         char path[512];
         copy_journals(in_scratch("all"), in_scratch("copy"));
@@ -180,7 +217,7 @@ static void damage_is_refused(void **state)
         assert_int_equal(od_volume_flush(volume, NULL), OD_OK);
     }
     barrier(NULL); // says that all before is durable
-    copy_journals(in_scratch("journals"), in_scratch("all"));
+    crash("all");
     for (int i = 0; i < 60; i++) {
         char path[512];
         struct od_error err = {0};
@@ -296,10 +333,13 @@ static void a_missing_journal_is_noticed(void **state)
     assert_int_equal(od_volume_roll(volume, NULL), OD_OK);
     assert_int_equal(od_volume_write(volume, OD_VOLUME_WAL, 1, &byte, 1, NULL), OD_OK);
     barrier(NULL);
-    od_volume_close(volume);
-    volume = NULL;
-    assert_int_equal(unlink(path), 0);
-    assert_int_equal(od_volume_open(store, "d", false, &volume, &err), OD_CORRUPT);
+    crash("copy");
+    char lost[600];
+    snprintf(lost, sizeof lost, "%s%s", in_scratch("copy"), path + strlen(in_scratch("journals")));
+    assert_int_equal(unlink(lost), 0);
+    struct od_store *copied;
+    assert_null(open_copy(&copied, &err));
+    od_store_close(copied);
     assert_non_null(strstr(err.message, "continues layer"));
 }
 
@@ -313,32 +353,37 @@ static void every_step_may_fail(void **state)
     {
         struct od_error err = {0};
         od_code rc = OD_OK;
+        struct od_store *one = NULL;
         struct od_volume *opened = NULL;
-        struct od_ledger_entry entry = {.request_id = "request", .changed_rows = 1};
+        struct od_ledger_entry entry = {.request_id = "request", .changed_rows = 1}, found;
         uint64_t lsn;
-        od_log_set_level(OD_LOG_ERROR);
-        OD_TRY(od_volume_open(store, "d", false, &opened, &err));
+        OD_TRY(open_store(in_scratch("journals"), meta, objects, &one, &err));
+        OD_TRY(od_volume_open(one, "d", false, &opened, &err));
         OD_TRY(od_volume_write(opened, OD_VOLUME_DATABASE, 12288, block, sizeof block, &err));
         OD_TRY(od_volume_write(opened, OD_VOLUME_DATABASE, 100, block, 5000, &err));
         OD_TRY(od_volume_write(opened, OD_VOLUME_WAL, 0, block, 100, &err));
         OD_TRY(od_volume_barrier(opened, &entry, &lsn, &err));
         OD_TRY(od_volume_roll(opened, &err));
         OD_TRY(od_volume_wait_durable(opened, lsn, &err));
+        OD_TRY(od_volume_publish(opened, &err));
         OD_TRY(od_volume_read(opened, OD_VOLUME_DATABASE, 12288, block, sizeof block, &err));
+        OD_TRY(od_volume_truncate(opened, OD_VOLUME_DATABASE, 0, &err));
     out:
-        if (rc == OD_OUTCOME_UNKNOWN) // what a failed sync leaves
+        if (rc == OD_OUTCOME_UNKNOWN || rc == OD_UNAVAILABLE) // what a failed sync leaves, or a lost answer
             rc = err.code = OD_IO;
         od_fault_expect(&fault, rc, &err);
         od_fault_disarm();
         od_volume_close(opened);
+        od_store_close(one);
         // Whatever failed, the next opening works.
-        assert_int_equal(od_volume_open(store, "d", false, &opened, NULL), OD_OK);
-        struct od_ledger_entry found;
+        assert_int_equal(open_store(in_scratch("journals"), meta, objects, &one, NULL), OD_OK);
+        assert_int_equal(od_volume_open(one, "d", false, &opened, NULL), OD_OK);
         if (rc == OD_OK)
             assert_true(od_volume_ledger_find(opened, "request", &found));
         od_volume_close(opened);
+        od_store_close(one);
+        fake_meta_forget(meta);
         assert_int_equal(od_tree_remove(in_scratch("journals"), NULL), OD_OK);
-        assert_int_equal(od_directory_make(in_scratch("journals"), 0700, NULL), OD_OK);
     }
 }
 

@@ -1,0 +1,44 @@
+// footer.h - private: what stands behind the records of a sealed layer: the leaves it dirtied, the footer and the trailer.
+// Encoding and decoding, and reading one from a layer. docs/internals/layer-format.md has the layouts.
+//
+// The footer is the state of the files at the layer's end, so that opening a history reads one footer, whatever its length.
+#ifndef OD_STORAGE_FOOTER_H
+#define OD_STORAGE_FOOTER_H
+
+#include "base/buf.h"
+#include "storage/lineage.h"
+
+#define OD_TRAILER_BYTES 64u
+#define OD_FOOTER_BYTES_MAX (UINT64_C(1) << 30)
+
+struct od_trailer {
+    uint64_t footer_offset, footer_bytes, footer_hash;
+    uint64_t object_bytes;
+    uint64_t head_chain; // of the header block: binds the two ends of the object together
+};
+
+struct od_footer {
+    struct od_journal_end end;
+    struct od_uuid *lineage; // of the layers below; `depth` of them
+    uint32_t depth;
+    struct od_files files; // leaves are loaded through the table's loader
+    struct od_ledger ledger;
+};
+
+// Behind `at` of the object: leaves that have no place yet (they get one), footer and trailer, appended to out.
+OD_CHECKED od_code od_footer_encode(struct od_footer *footer, const struct od_journal_header *header,
+                                    uint64_t head_chain, uint64_t at, struct od_buf *out, struct od_error *err);
+void od_trailer_encode(const struct od_trailer *trailer, uint8_t out[OD_TRAILER_BYTES]);
+// OD_CORRUPT naming the object and the offset.
+OD_CHECKED od_code od_trailer_decode(const uint8_t in[OD_TRAILER_BYTES], uint64_t object_bytes, const char *name,
+                                     struct od_trailer *trailer, struct od_error *err);
+// *footer: od_footer_release, also after an error. window_us: of the ledger.
+OD_CHECKED od_code od_footer_decode(const uint8_t *in, size_t bytes, const struct od_journal_header *header,
+                                    const char *name, uint64_t window_us, struct od_footer *footer,
+                                    struct od_error *err);
+void od_footer_release(struct od_footer *footer);
+// Of a sealed layer.
+OD_CHECKED od_code od_footer_read(struct od_journal *layer, uint64_t window_us, struct od_footer *footer,
+                                  struct od_error *err);
+
+#endif

@@ -1,0 +1,231 @@
+// seal.c - closed journals become layers: sealed (footer), put among the objects, published in the metadata.
+//
+// What a footer says is made from the parent's footer and the journal's own records, never from the running volume: so
+// sealing needs no copy of its state, stalls nobody, and does the same after a crash as before it.
+//
+//   Q1  A journal is sealed only when it is closed, and durable up to its last barrier.
+//   Q2  Layers are published in order, each on top of its parent.
+//   Q3  The journal's file goes away only after the metadata has the layer.
+//   Q4  An unknown outcome is found out by reading: the object by its trailer, the row by its uuid. Nothing is deleted.
+#include "storage/store_internal.h"
+
+#include "base/alloc.h"
+#include "base/log.h"
+
+#include <string.h>
+
+od_code od_layer_state(struct od_lineage *lineage, struct od_journal *layer, uint64_t lsn, uint64_t window_us,
+                       struct od_footer *footer, struct od_error *err)
+{
+    od_code rc = OD_OK;
+    struct od_journal *parent;
+    uint32_t depth = layer->header.depth;
+    *footer = (struct od_footer){.files.block_bytes = layer->header.block_bytes, .ledger.window_us = window_us};
+    if (depth > 0) {
+        OD_TRY(od_lineage_get(lineage, depth - 1, &parent, err));
+        OD_TRY(od_footer_read(parent, window_us, footer, err));
+        if (!od_uuid_equal(&parent->header.layer, &layer->header.parent) || footer->end.lsn < layer->header.first_lsn)
+            OD_TRY(od_fail(err, OD_CORRUPT, "%s does not continue %s (offset 48)", layer->path, parent->path));
+        // The records of another branch's journal begin a ledger of their own.
+        if (!od_uuid_equal(&parent->header.branch, &layer->header.branch))
+            od_ledger_release(&footer->ledger);
+    }
+    footer->files.blocks.load = od_layer_load_leaf;
+    footer->files.blocks.load_context = lineage;
+    OD_TRY(od_journal_replay(layer, lsn, &footer->files, &footer->ledger, &footer->end, err));
+    od_free(footer->lineage);
+    footer->depth = depth;
+    footer->lineage = od_alloc(depth ? depth * sizeof *footer->lineage : 1);
+    if (!footer->lineage)
+        OD_TRY(od_fail(err, OD_NO_MEMORY, "out of memory for the lineage of %s", layer->path));
+    pthread_mutex_lock(&lineage->lock);
+    for (uint32_t i = 0; i < depth; i++)
+        footer->lineage[i] = lineage->entries[i].layer;
+    pthread_mutex_unlock(&lineage->lock);
+out:
+    return rc;
+}
+
+// Has a crash left it sealed?
+static bool is_sealed(struct od_journal *journal, uint64_t window_us)
+{
+    struct od_footer footer;
+    od_code rc = od_footer_read(journal, window_us, &footer, NULL);
+    bool sealed = rc == OD_OK && footer.end.lsn == journal->end_lsn && footer.end.chain == journal->end_chain;
+    od_footer_release(&footer);
+    return sealed;
+}
+
+od_code od_volume_seal(struct od_volume *volume, struct od_journal *journal, struct od_error *err)
+{
+    od_code rc = OD_OK;
+    const struct od_platform_ops *ops = volume->platform->ops;
+    uint64_t at = od_journal_offset(journal, journal->end_lsn);
+    struct od_footer footer = {0};
+    struct od_buf out;
+    od_buf_init(&out, (size_t)OD_FOOTER_BYTES_MAX);
+    if (is_sealed(journal, volume->ledger.window_us))
+        goto out;
+    OD_TRY(od_layer_state(&volume->lineage, journal, journal->end_lsn, volume->ledger.window_us, &footer, err));
+    if (footer.end.chain != journal->end_chain)
+        OD_TRY(od_fail(err, OD_CORRUPT, "%s is not what was written: its chain ends differently at position %llu",
+                       journal->path, (unsigned long long)journal->end_lsn));
+    OD_TRY(od_footer_encode(&footer, &journal->header, journal->head_chain, at, &out, err));
+    OD_TRY(ops->truncate(journal->file, at, err));
+    OD_TRY(ops->write(journal->file, at, &(struct iovec){out.data, out.bytes}, 1, err));
+    OD_TRY(ops->sync(journal->file, err));
+out:
+    od_buf_release(&out);
+    od_footer_release(&footer);
+    return rc;
+}
+
+// Q4: is the object there, and is it this journal?
+static od_code check_object(struct od_volume *volume, struct od_journal *journal, struct od_error *err)
+{
+    od_code rc = OD_OK;
+    struct od_journal *layer = NULL;
+    uint8_t mine[OD_TRAILER_BYTES], theirs[OD_TRAILER_BYTES];
+    uint64_t bytes, put;
+    OD_TRY(od_layer_open(volume->store->options.objects, &journal->header.layer, &layer, err));
+    OD_TRY(od_journal_size(journal, &bytes, err));
+    OD_TRY(od_journal_size(layer, &put, err));
+    OD_TRY(od_journal_read(journal, bytes - sizeof mine, mine, sizeof mine, err));
+    if (put == bytes)
+        OD_TRY(od_journal_read(layer, put - sizeof theirs, theirs, sizeof theirs, err));
+    if (put != bytes || memcmp(mine, theirs, sizeof mine) != 0)
+        OD_TRY(od_fail(err, OD_CORRUPT, "%s holds something else than %s", layer->path, journal->path));
+out:
+    od_journal_close(layer);
+    return rc;
+}
+
+static od_code put_object(struct od_volume *volume, struct od_journal *journal, struct od_error *err)
+{
+    char key[OD_LAYER_KEY_BYTES];
+    od_layer_key(&journal->header.layer, key);
+    od_code rc = od_objstore_put_file(volume->store->options.objects, key, journal->path, err);
+    if (rc != OD_EXISTS && rc != OD_OUTCOME_UNKNOWN)
+        return rc;
+    rc = check_object(volume, journal, err);
+    return rc == OD_NOT_FOUND ? od_fail(err, OD_UNAVAILABLE, "the object %s was not put; try again", key) : rc;
+}
+
+static od_code publish_row(struct od_volume *volume, struct od_journal *journal, struct od_error *err)
+{
+    od_code rc = OD_OK;
+    struct od_metastore *meta = volume->store->options.metadata;
+    struct od_footer footer = {0};
+    struct od_meta_layer row = {
+        .layer = journal->header.layer,
+        .branch = volume->branch.branch,
+        .epoch = volume->epoch,
+        .parent = journal->header.parent,
+        .first_lsn = journal->header.first_lsn,
+        .end_lsn = journal->end_lsn,
+    };
+    OD_TRY(od_footer_read(journal, volume->ledger.window_us, &footer, err));
+    row.first_time_us = footer.end.first_time_us;
+    row.last_time_us = footer.end.time_us;
+    OD_TRY(od_journal_size(journal, &row.bytes, err));
+    od_layer_key(&row.layer, row.key);
+    rc = meta->ops->layer_publish(meta, &row, &volume->branch.tip_layer, err);
+    if (rc == OD_OUTCOME_UNKNOWN || rc == OD_STALE || rc == OD_EXISTS) {
+        struct od_meta_layer found;
+        od_code first = rc;
+        rc = meta->ops->layer_get(meta, &row.layer, &found, first == OD_OUTCOME_UNKNOWN ? err : NULL);
+        if (rc == OD_NOT_FOUND)
+            rc = first == OD_OUTCOME_UNKNOWN
+                     ? od_fail(err, OD_UNAVAILABLE, "the layer %s was not published; try again", row.key)
+                     : first;
+    }
+    OD_TRY(rc);
+    volume->branch.tip_layer = row.layer;
+    volume->branch.tip_lsn = row.end_lsn;
+    volume->branch.tip_time_us = row.last_time_us;
+out:
+    od_footer_release(&footer);
+    return rc;
+}
+
+static od_code publish_one(struct od_volume *volume, struct od_journal *journal, struct od_error *err)
+{
+    od_code rc = OD_OK;
+    OD_TRY(od_volume_seal(volume, journal, err));
+    OD_TRY(put_object(volume, journal, err));
+    OD_TRY(publish_row(volume, journal, err));
+    pthread_mutex_lock(&volume->lock);
+    journal->published = true;
+    volume->publish_from = journal->header.depth + 1;
+    pthread_mutex_unlock(&volume->lock);
+    // Q3. Should this fail, the next opening does it.
+    struct od_error ignored;
+    if (volume->platform->ops->remove(volume->platform, journal->path, &ignored) != OD_OK)
+        od_log(OD_LOG_WARN, "storage", "%s", ignored.message);
+out:
+    return rc;
+}
+
+od_code od_volume_publish(struct od_volume *volume, struct od_error *err)
+{
+    od_code rc = OD_OK;
+    struct od_error failure = {0};
+    pthread_mutex_lock(&volume->publish_lock);
+    while (rc == OD_OK) {
+        struct od_journal *journal = NULL;
+        pthread_mutex_lock(&volume->lock);
+        uint32_t depth = volume->publish_from;
+        bool closed = depth < volume->current->header.depth;
+        bool durable = closed && depth < volume->sync_from;
+        pthread_mutex_unlock(&volume->lock);
+        if (!closed)
+            break;
+        if (!durable)
+            OD_TRY(od_volume_sync_closed(volume, &failure));
+        OD_TRY(od_lineage_get(&volume->lineage, depth, &journal, &failure));
+        OD_TRY(publish_one(volume, journal, &failure));
+    }
+out:
+    if (rc == OD_FENCED) {
+        pthread_mutex_lock(&volume->lock);
+        od_volume_poison(volume, &failure);
+        pthread_mutex_unlock(&volume->lock);
+        od_volume_answer(volume);
+    }
+    pthread_mutex_unlock(&volume->publish_lock);
+    if (rc != OD_OK && err)
+        *err = failure;
+    return rc;
+}
+
+od_code od_volume_maintain(struct od_volume *volume, struct od_error *err)
+{
+    od_code rc = OD_OK;
+    const struct od_store_options *options = &volume->store->options;
+    struct od_metastore *meta = options->metadata;
+    pthread_mutex_lock(&volume->lock);
+    uint64_t bytes = volume->barrier - volume->current->header.first_lsn;
+    uint64_t age_us = volume->time_us - volume->current->header.time_us;
+    uint64_t now_us = volume->platform->ops->wall_us(volume->platform);
+    if (now_us > volume->current->header.time_us)
+        age_us = now_us - volume->current->header.time_us;
+    pthread_mutex_unlock(&volume->lock);
+    if (bytes >= options->seal_bytes || (bytes > 0 && age_us >= options->seal_age_ms * 1000))
+        OD_TRY(od_volume_roll(volume, err));
+    OD_TRY(od_volume_publish(volume, err));
+    uint64_t clock_us = volume->platform->ops->clock_us(volume->platform);
+    if (clock_us - volume->lease_renewed_us < OD_LEASE_US / 3)
+        goto out;
+    volume->lease_renewed_us = clock_us;
+    rc = meta->ops->lease_renew(meta, &volume->branch.branch, volume->epoch, OD_LEASE_US, err);
+    if (rc == OD_FENCED) {
+        struct od_error fenced;
+        (void)od_fail(&fenced, OD_FENCED, "another writer has taken over %s", volume->name);
+        pthread_mutex_lock(&volume->lock);
+        od_volume_poison(volume, &fenced);
+        pthread_mutex_unlock(&volume->lock);
+        od_volume_answer(volume);
+    }
+out:
+    return rc;
+}

@@ -1,0 +1,68 @@
+// volume_threads.c - what runs in the background of a volume: flushing for waiters without a thread of their own and for bulk
+// loads, watermarks of idle volumes; sealing, publishing, and keeping the lease.
+#include "storage/store_internal.h"
+
+#include "base/limits.h"
+#include "base/log.h"
+#include "os/clock.h"
+
+#define FLUSH_STEP_BYTES (8 * OD_MIB)
+#define MAINTAIN_MS 1000u
+
+static void run_flusher(void *argument)
+{
+    struct od_volume *volume = argument;
+    pthread_mutex_lock(&volume->lock);
+    while (!volume->stopping && !volume->poisoned) {
+        bool flush = volume->waiters || volume->tail - volume->synced >= FLUSH_STEP_BYTES;
+        if (!flush && od_cond_wait_until(&volume->work, &volume->lock, od_clock_ms() + OD_WATERMARK_MS))
+            continue;
+        pthread_mutex_unlock(&volume->lock);
+        od_code rc = flush ? OD_OK : od_volume_watermark(volume, NULL);
+        if (rc == OD_OK)
+            rc = od_volume_flush(volume, NULL);
+        if (rc != OD_OK && rc != OD_LIMIT)
+            od_log(OD_LOG_ERROR, "storage", "flushing %s: %s", volume->name, od_code_name(rc));
+        pthread_mutex_lock(&volume->lock);
+    }
+    pthread_mutex_unlock(&volume->lock);
+    od_volume_answer(volume);
+}
+
+static void run_sealer(void *argument)
+{
+    struct od_volume *volume = argument;
+    pthread_mutex_lock(&volume->lock);
+    while (!volume->stopping && !volume->poisoned) {
+        (void)od_cond_wait_until(&volume->seal, &volume->lock, od_clock_ms() + MAINTAIN_MS);
+        if (volume->stopping || volume->poisoned)
+            break;
+        pthread_mutex_unlock(&volume->lock);
+        struct od_error err;
+        if (od_volume_maintain(volume, &err) != OD_OK)
+            od_log(OD_LOG_WARN, "storage", "sealing %s: %s", volume->name, err.message);
+        pthread_mutex_lock(&volume->lock);
+    }
+    pthread_mutex_unlock(&volume->lock);
+}
+
+od_code od_volume_start_threads(struct od_volume *volume, struct od_error *err)
+{
+    od_code rc = od_thread_start(&volume->flusher, "od-flush", run_flusher, volume, err);
+    if (rc == OD_OK)
+        rc = od_thread_start(&volume->sealer, "od-seal", run_sealer, volume, err);
+    if (rc != OD_OK)
+        od_volume_stop_threads(volume);
+    return rc;
+}
+
+void od_volume_stop_threads(struct od_volume *volume)
+{
+    pthread_mutex_lock(&volume->lock);
+    volume->stopping = true;
+    pthread_cond_broadcast(&volume->work);
+    pthread_cond_broadcast(&volume->seal);
+    pthread_mutex_unlock(&volume->lock);
+    od_thread_join(&volume->flusher);
+    od_thread_join(&volume->sealer);
+}
