@@ -74,6 +74,14 @@ pkg_check_modules(POSTGRES REQUIRED IMPORTED_TARGET libpq)
 add_library(foreign_postgres INTERFACE)
 target_link_libraries(foreign_postgres INTERFACE PkgConfig::POSTGRES)
 
+pkg_check_modules(CURL REQUIRED IMPORTED_TARGET libcurl)
+add_library(foreign_curl INTERFACE)
+target_link_libraries(foreign_curl INTERFACE PkgConfig::CURL)
+
+find_library(OD_CRYPTO_LIBRARY crypto REQUIRED)
+add_library(foreign_crypto INTERFACE)
+target_link_libraries(foreign_crypto INTERFACE ${OD_CRYPTO_LIBRARY})
+
 # nanoarrow: bundled C sources with their own symbol namespace, so that no second copy in a host process clashes.
 set(OD_NANOARROW_DIR ${OD_DEPS_DIR}/nanoarrow)
 add_library(foreign_nanoarrow STATIC ${OD_NANOARROW_DIR}/src/nanoarrow.c ${OD_NANOARROW_DIR}/src/nanoarrow_ipc.c

@@ -64,6 +64,25 @@ OD_CHECKED od_code od_object_key_check(const char *key, struct od_error *err);
 OD_CHECKED od_code od_objstore_directory_open(struct od_platform *platform, const char *directory,
                                               struct od_objstore **store, struct od_error *err);
 
+// Objects in an S3-compatible bucket. Texts are copied.
+struct od_s3_options {
+    struct od_platform *platform; // borrowed: local files, randomness, the clock of signatures
+    const char *endpoint;         // "https://HOST[:PORT]"; NULL: AWS, by region
+    const char *region;           // NULL: us-east-1
+    const char *bucket;
+    const char *prefix; // of all keys, without '/' at its end; NULL: none
+    const char *access_key, *secret_key;
+    const char *session_token; // NULL: none
+    const char *ca_file;       // NULL: the system's authorities
+    bool path_style;           // HOST/BUCKET/KEY instead of BUCKET.HOST/KEY
+    unsigned deadline_ms;      // of a request with all its tries; 0: 60 s
+};
+
+// Refuses a bucket that cannot be used, after trying: wrong address, credentials, region, clock; OD_UNSUPPORTED where
+// conditional puts are ignored or lose races.
+OD_CHECKED od_code od_objstore_s3_open(const struct od_s3_options *options, struct od_objstore **store,
+                                       struct od_error *err);
+
 // ---- one call each, over the table
 
 OD_CHECKED od_code od_objstore_put(struct od_objstore *store, const char *key, const void *data, size_t bytes,

@@ -1,15 +1,18 @@
-"""The servers under the storage, for tests: PostgreSQL as an ordinary user, and a proxy that loses what it carries.
+"""The servers under the storage, for tests: PostgreSQL as an ordinary user, S3, and a proxy that loses what it carries.
 
 Each listens on a free loopback port, keeps its files in a folder of its own, and is ended by its process id.
 """
 import glob
+import importlib.util
 import os
 import shutil
 import socket
 import subprocess
+import sys
 import tempfile
 import threading
 import time
+import urllib.request
 from pathlib import Path
 
 
@@ -84,6 +87,58 @@ class Postgres:
     def remove(self):
         self.stop()
         shutil.rmtree(self.folder, ignore_errors=True)
+
+
+class S3:
+    """An S3 server with one bucket: versitygw where it is installed, else moto, which is Python."""
+
+    KEY, SECRET, BUCKET = "testkey", "testsecret123", "layers"
+
+    def __init__(self):
+        self.folder = Path(tempfile.mkdtemp(prefix="openduck-s3-"))
+        self.port = free_port()
+        self.process = None
+        for name in ("files", "sidecar"):
+            (self.folder / name).mkdir()
+        (self.folder / "files" / self.BUCKET).mkdir()
+
+    def start(self):
+        log = open(self.folder / "log", "ab")
+        command = s3_server_command(self.port, self.folder)
+        self.process = subprocess.Popen(command, stdout=log, stderr=log, stdin=subprocess.DEVNULL)
+        wait_for_port(self.port, self.process)
+        if command[0] == sys.executable:
+            request = urllib.request.Request(f"http://127.0.0.1:{self.port}/{self.BUCKET}", method="PUT")
+            urllib.request.urlopen(request, timeout=30).close()
+        return self
+
+    @classmethod
+    def environment_of(cls, port, **more):
+        return os.environ | {"S3_ENDPOINT": f"http://127.0.0.1:{port}", "S3_BUCKET": cls.BUCKET, "S3_KEY": cls.KEY,
+                             "S3_SECRET": cls.SECRET} | more
+
+    def environment(self, port=None, **more):
+        return self.environment_of(port or self.port, **more)
+
+    def stop(self):
+        if self.process and self.process.poll() is None:
+            self.process.kill()
+            self.process.wait(60)
+
+    def remove(self):
+        self.stop()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def s3_server_command(port, folder=Path(".")):
+    """None: no S3 server is installed. OPENDUCK_VERSITYGW names one."""
+    gateway = os.environ.get("OPENDUCK_VERSITYGW") or shutil.which("versitygw")
+    if gateway:
+        return [gateway, "--port", f"127.0.0.1:{port}", "--access", S3.KEY, "--secret", S3.SECRET, "--region",
+                "us-east-1", "--quiet", "posix", "--sidecar", folder / "sidecar", folder / "files"]
+    if importlib.util.find_spec("moto"):
+        return [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
+    return None
 
 
 class Proxy:

@@ -4,7 +4,8 @@ import subprocess
 
 import pytest
 from conftest import ROOT
-from storage_servers import Postgres, Proxy
+from fake_s3 import FakeS3
+from storage_servers import S3, Postgres, Proxy, s3_server_command
 
 
 def program(name):
@@ -69,3 +70,102 @@ def test_postgres_restart_between_calls():
         assert process.returncode == 0, errors
     finally:
         server.remove()
+
+
+@pytest.fixture(scope="module")
+def s3():
+    if not s3_server_command(0):
+        pytest.skip("neither versitygw nor moto is installed; the tests with the small server of fake_s3.py do run")
+    server = S3()
+    try:
+        yield server.start()
+    finally:
+        server.remove()
+
+
+@pytest.mark.parametrize("prefix", ["", "a/cluster"])
+def test_s3_suite(s3, prefix):
+    run("run_s3", "suite", env=s3.environment(S3_PREFIX=prefix))
+
+
+def test_s3_large_objects_go_up_in_parts(s3):
+    run("run_s3", "large", "65", env=s3.environment())
+
+
+def test_s3_lost_answer_of_a_put_is_found_out(s3):
+    """The put reaches the server, its answer does not: tried again it is refused, and by its id known to be our own."""
+    lost = []
+
+    def watch(data):
+        if data.startswith(b"PUT ") and b"/lost-" in data and not lost:
+            lost.append(data)
+            return True
+        return False
+    proxy = Proxy(s3.port, watch)
+    try:
+        done = run("run_s3", "put", "lost-1", env=s3.environment(proxy.port))
+        assert done.stdout == "OK\n" and proxy.cuts == 1
+        done = run("run_s3", "put", "lost-1", env=s3.environment(proxy.port))
+        assert done.stdout == "EXISTS\n"
+    finally:
+        proxy.close()
+
+
+def test_s3_unknown_outcome_is_said(s3):
+    """All answers about the key are lost until the deadline."""
+    proxy = Proxy(s3.port, lambda data: b"/never-" in data)
+    try:
+        done = run("run_s3", "put", "never-1", env=s3.environment(proxy.port, S3_DEADLINE_MS="1500"))
+        assert done.stdout == "OUTCOME_UNKNOWN\n"
+    finally:
+        proxy.close()
+
+
+def test_s3_refusals(s3):
+    run("run_s3", "refused", "NOT_FOUND", "nobucket", env=s3.environment(S3_BUCKET="nobucket"))
+    run("run_s3", "refused", "INVALID", "name of a bucket", env=s3.environment(S3_BUCKET="No Bucket"))
+    run("run_s3", "refused", "UNAVAILABLE", "127.0.0.1", env=s3.environment(1, S3_DEADLINE_MS="300"))
+    run("run_s3", "refused", "UNAUTHENTICATED", "credentials", env=s3.environment(S3_SECRET="wrong"))
+
+
+@pytest.fixture
+def fake_s3():
+    made = []
+
+    def make(**more):
+        made.append(FakeS3(**more))
+        return made[-1]
+    yield make
+    for server in made:
+        server.close()
+
+
+def fake_environment(server, **more):
+    return S3.environment_of(server.port, **more)
+
+
+def test_s3_suite_on_the_small_server(fake_s3):
+    server = fake_s3()
+    run("run_s3", "suite", env=fake_environment(server, S3_PREFIX="p"))
+    run("run_s3", "large", "65", env=fake_environment(server))
+
+
+@pytest.mark.parametrize("status", [409, 429, 500, 503])
+def test_s3_passing_faults_are_not_noticed(fake_s3, status):
+    server = fake_s3(faults=lambda method, key, count: status if "it" in key and count % 2 else None)
+    assert run("run_s3", "put", "it", env=fake_environment(server)).stdout == "OK\n"
+    assert len(server.objects["it"][0]) == 1000
+
+
+def test_s3_full_or_forbidden_is_said(fake_s3):
+    for status, code in ((403, "FORBIDDEN"), (507, "UNAVAILABLE")):
+        server = fake_s3(faults=lambda method, key, count, status=status: status if "it" in key else None)
+        done = run("run_s3", "put", "it", env=fake_environment(server, S3_DEADLINE_MS="500"))
+        assert done.stdout in (f"{code}\n", "OUTCOME_UNKNOWN\n")
+
+
+def test_s3_without_sound_conditions_is_refused(fake_s3):
+    for conditions in ("ignored", "racy"):
+        server = fake_s3(conditions=conditions)
+        run("run_s3", "refused", "UNSUPPORTED", "If-None-Match", env=fake_environment(server))
+        assert not server.objects  # what the trial put is gone
