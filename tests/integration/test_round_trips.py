@@ -1,0 +1,80 @@
+"""How many requests a statement costs."""
+import duckdb
+import pytest
+
+
+SETUP = ("CREATE OR REPLACE TABLE r.t AS SELECT range AS i, 'row ' || range AS s FROM range(1000)",
+         "DROP TABLE IF EXISTS r.other",
+         "SELECT count(*) FROM r.t")    # the catalog is read again after a CREATE
+TRIES = 5
+
+
+@pytest.fixture(scope="module")
+def con(attach_empty):
+    return attach_empty("r")
+
+
+def requests(con, *statements):
+    """The fewest of some tries: a catalog not heard of for a while is looked at, which a busy machine makes happen."""
+    def count():
+        return con.execute("SELECT round_trips FROM openduck_stats() WHERE catalog = 'r'").fetchone()[0]
+    found = set()
+    for _ in range(TRIES):
+        for statement in SETUP:
+            con.execute(statement).fetchall()
+        before = count()
+        for statement in statements:
+            con.execute(statement).fetchall()
+        found.add(count() - before)
+    return min(found)
+
+
+@pytest.mark.parametrize("statement", [
+    "SELECT * FROM r.t WHERE i = 7",
+    "SELECT count(*) FROM r.t",
+    "FROM (SELECT i FROM r.t ORDER BY i LIMIT 3)",
+    "INSERT INTO r.t VALUES (1000, 'x')",
+    "INSERT INTO r.t VALUES (1001, 'x') RETURNING i",
+    "UPDATE r.t SET s = 'y' WHERE i = 7",
+    "DELETE FROM r.t WHERE i = 7",
+    "CREATE TABLE r.other (a INTEGER)",
+    "ALTER TABLE r.t ADD COLUMN n INTEGER",
+    "DROP TABLE r.t",
+])
+def test_a_statement_is_one(con, statement):
+    assert requests(con, statement) == 1
+
+
+def test_a_text_is_two_and_then_one(con):
+    text = "FROM openduck_query('r', 'SELECT 1')"
+    assert requests(con, text, text) == 2 + 1    # its columns are asked for once
+
+
+def test_explain_is_none(con):
+    assert requests(con, "EXPLAIN SELECT * FROM r.t WHERE i = 7") == 0
+
+
+@pytest.mark.parametrize("end", ["COMMIT", "ROLLBACK"])
+def test_a_transaction_whose_first_statement_fails(con, end):
+    con.execute("CREATE OR REPLACE TABLE r.k (i INTEGER PRIMARY KEY)")
+    con.execute("INSERT INTO r.k VALUES (1)")
+    con.execute("BEGIN")
+    with pytest.raises(duckdb.ConstraintException):
+        con.execute("INSERT INTO r.k VALUES (1)")
+    try:
+        con.execute(end)
+    except duckdb.TransactionException:
+        assert end == "COMMIT"    # nothing was committed, and it says so
+    con.execute("BEGIN")
+    con.execute("INSERT INTO r.k VALUES (2)")
+    con.execute("COMMIT")
+    assert con.execute("SELECT count(*) FROM r.k").fetchone()[0] == 2
+
+
+def test_temporary_objects_outlive_a_failed_transaction(con):
+    con.execute("CALL openduck_execute('r', 'CREATE TEMP TABLE mine AS SELECT 42 AS x')")
+    con.execute("BEGIN")
+    with pytest.raises(duckdb.Error):
+        con.execute("FROM openduck_query('r', 'SELECT nothing FROM mine')")
+    con.execute("ROLLBACK")
+    assert con.execute("FROM openduck_query('r', 'SELECT x FROM mine')").fetchall() == [(42,)]
