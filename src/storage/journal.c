@@ -17,10 +17,11 @@ static od_code new_journal(struct od_platform *platform, const char *directory, 
     if (!journal)
         return od_fail(err, OD_NO_MEMORY, "out of memory for a journal");
     journal->platform = platform;
+    pthread_rwlock_init(&journal->place, NULL);
     journal->end_lsn = UINT64_MAX;
     int length = snprintf(journal->path, sizeof journal->path, "%s/%s", directory, name);
     if (length < 0 || (size_t)length >= sizeof journal->path) {
-        od_free(journal);
+        od_journal_close(journal);
         return od_fail(err, OD_INVALID, "the path %.80s... is too long for a journal", directory);
     }
     *out = journal;
@@ -34,6 +35,7 @@ void od_journal_close(struct od_journal *journal)
     if (journal->file)
         journal->platform->ops->close(journal->file);
     od_object_close(journal->object);
+    pthread_rwlock_destroy(&journal->place);
     od_free(journal);
 }
 
@@ -116,16 +118,33 @@ out:
 
 od_code od_journal_read(struct od_journal *journal, uint64_t offset, void *out, size_t bytes, struct od_error *err)
 {
-    return journal->file ? journal->platform->ops->read(journal->file, offset, out, bytes, err)
-                         : od_object_read(journal->object, offset, out, bytes, err);
+    pthread_rwlock_rdlock(&journal->place);
+    od_code rc = journal->file ? journal->platform->ops->read(journal->file, offset, out, bytes, err)
+                               : od_object_read(journal->object, offset, out, bytes, err);
+    pthread_rwlock_unlock(&journal->place);
+    return rc;
 }
 
 od_code od_journal_size(struct od_journal *journal, uint64_t *bytes, struct od_error *err)
 {
+    od_code rc = OD_OK;
+    pthread_rwlock_rdlock(&journal->place);
     if (journal->file)
-        return journal->platform->ops->size(journal->file, bytes, err);
-    *bytes = od_object_bytes(journal->object);
-    return OD_OK;
+        rc = journal->platform->ops->size(journal->file, bytes, err);
+    else
+        *bytes = od_object_bytes(journal->object);
+    pthread_rwlock_unlock(&journal->place);
+    return rc;
+}
+
+void od_journal_retire(struct od_journal *journal, struct od_object *object)
+{
+    pthread_rwlock_wrlock(&journal->place);
+    struct od_disk_file *file = journal->file;
+    journal->file = NULL;
+    journal->object = object;
+    pthread_rwlock_unlock(&journal->place);
+    journal->platform->ops->close(file);
 }
 
 od_code od_journal_reserve(struct od_journal *journal, uint64_t offset, struct od_error *err)

@@ -12,11 +12,14 @@
 #include "storage/files.h"
 #include "storage/ledger.h"
 
+#include <pthread.h>
+
 #define OD_JOURNAL_SUFFIX ".journal"
 #define OD_JOURNAL_PATH_BYTES 1024u
 
 struct od_journal {
     struct od_platform *platform;
+    pthread_rwlock_t place;    // held for writing while `file` gives way to `object`
     struct od_disk_file *file; // NULL: a sealed layer, then `object`
     struct od_object *object;
     struct od_journal_header header;
@@ -55,6 +58,9 @@ void od_journal_close(struct od_journal *journal); // NULL is fine
 OD_CHECKED od_code od_journal_read(struct od_journal *journal, uint64_t offset, void *out, size_t bytes,
                                    struct od_error *err);
 OD_CHECKED od_code od_journal_size(struct od_journal *journal, uint64_t *bytes, struct od_error *err);
+// From now on the bytes are read from `object`, which holds the same; taken over. For a journal that was published: an
+// object store keeps few files open, however many layers there are.
+void od_journal_retire(struct od_journal *journal, struct od_object *object);
 // Reserves disk space up to `offset` and some more. OD_LIMIT: the disk is full; nothing has changed.
 OD_CHECKED od_code od_journal_reserve(struct od_journal *journal, uint64_t offset, struct od_error *err);
 

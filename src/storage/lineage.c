@@ -82,6 +82,7 @@ od_code od_layer_open(struct od_objstore *objects, const struct od_uuid *layer, 
     struct od_journal *journal = od_calloc(1, sizeof *journal);
     if (!journal)
         return od_fail(err, OD_NO_MEMORY, "out of memory for the layer %s", key);
+    pthread_rwlock_init(&journal->place, NULL);
     memcpy(journal->path, key, sizeof key);
     OD_TRY(od_objstore_open(objects, key, &journal->object, err));
     journal->reserved = od_object_bytes(journal->object);

@@ -148,6 +148,21 @@ out:
     return rc;
 }
 
+// Q3. Should it fail, the next opening does it.
+static void retire(struct od_volume *volume, struct od_journal *journal)
+{
+    struct od_error err;
+    struct od_object *object = NULL;
+    char key[OD_LAYER_KEY_BYTES];
+    od_layer_key(&journal->header.layer, key);
+    if (volume->platform->ops->remove(volume->platform, journal->path, &err) != OD_OK ||
+        od_objstore_open(volume->store->options.objects, key, &object, &err) != OD_OK) {
+        od_log(OD_LOG_WARN, "storage", "%s", err.message);
+        return;
+    }
+    od_journal_retire(journal, object);
+}
+
 static od_code publish_one(struct od_volume *volume, struct od_journal *journal, struct od_error *err)
 {
     od_code rc = OD_OK;
@@ -158,10 +173,7 @@ static od_code publish_one(struct od_volume *volume, struct od_journal *journal,
     journal->published = true;
     volume->publish_from = journal->header.depth + 1;
     pthread_mutex_unlock(&volume->lock);
-    // Q3. Should this fail, the next opening does it.
-    struct od_error ignored;
-    if (volume->platform->ops->remove(volume->platform, journal->path, &ignored) != OD_OK)
-        od_log(OD_LOG_WARN, "storage", "%s", ignored.message);
+    retire(volume, journal);
 out:
     return rc;
 }
