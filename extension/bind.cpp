@@ -42,6 +42,7 @@
 #include "duckdb/planner/operator_extension.hpp"
 #include "duckdb/planner/planner_extension.hpp"
 #include "entries.hpp"
+#include "hybrid.hpp"
 #include "rewrite.hpp"
 #include "scan.hpp"
 #include "ship.hpp"
@@ -702,6 +703,7 @@ void RegisterPlannerHooks(DBConfig &config) {
 	OptimizerExtension optimizer;
 	optimizer.optimize_function = VerifyPlan;
 	OptimizerExtension::Register(config, optimizer);
+	RegisterHybrid(config);
 }
 
 } // namespace openduck

@@ -372,8 +372,14 @@ static bool WriteExpression(const Expression &expression, const ColumnNamer &nam
 		if (!FunctionIsExact(call)) {
 			return false;
 		}
-		out += KeywordHelper::WriteQuoted(call.function.name, '"') + "(";
-		return WriteList(call.children, 0, ", ", namer, out) && (out += ")", true);
+		// Arguments that the binder has widened make a wider decimal when they are bound again.
+		bool decimal = call.return_type.id() == LogicalTypeId::DECIMAL;
+		out += (decimal ? "CAST(" : "") + KeywordHelper::WriteQuoted(call.function.name, '"') + "(";
+		if (!WriteList(call.children, 0, ", ", namer, out)) {
+			return false;
+		}
+		out += decimal ? ") AS " + call.return_type.ToString() + ")" : ")";
+		return true;
 	}
 	default:
 		return false;
@@ -390,6 +396,9 @@ bool ExpressionToSql(const Expression &expression, const ColumnNamer &namer, str
 }
 
 // ---- table filters
+
+//! A filter that need not be applied is sent when it is no longer than this: the list of a join's keys.
+static constexpr idx_t OPTIONAL_TEXT_MAX = 64 * 1024;
 
 static FilterText WriteConjunction(const ConjunctionFilter &filter, bool all, const string &column,
                                    const LogicalType &type, string &out) {
@@ -434,6 +443,10 @@ static FilterText WriteIn(const InFilter &filter, const string &column, const Lo
 	}
 	for (auto &value : filter.values) {
 		list += list.empty() ? "" : ", ";
+		if (value.type() == type && !value.IsNull() && type.IsIntegral() && GetTypeIdSize(type.InternalType()) <= sizeof(int64_t)) {
+			list += value.ToString(); // widening integers changes nothing about equality, and lists may be long
+			continue;
+		}
 		if (value.type() != type || !LiteralToSql(value, list)) {
 			return FilterText::IMPOSSIBLE;
 		}
@@ -474,8 +487,13 @@ FilterText FilterToSql(const TableFilter &filter, const string &column, const Lo
 		if (!optional.child_filter) {
 			return FilterText::NOTHING;
 		}
-		auto outcome = FilterToSql(*optional.child_filter, column, type, out);
-		return outcome == FilterText::WRITTEN ? outcome : FilterText::NOTHING;
+		string text;
+		auto outcome = FilterToSql(*optional.child_filter, column, type, text);
+		if (outcome != FilterText::WRITTEN || text.size() > OPTIONAL_TEXT_MAX) {
+			return FilterText::NOTHING;
+		}
+		out += text;
+		return outcome;
 	}
 	case TableFilterType::DYNAMIC_FILTER: {
 		// A bound that tightens while the query runs: only what is known at the start of the scan can be sent. The

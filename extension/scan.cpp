@@ -330,7 +330,7 @@ static OperatorPartitionData ScanPartition(ClientContext &context, TableFunction
 //===--------------------------------------------------------------------===//
 static unique_ptr<NodeStatistics> ScanCardinality(ClientContext &context, const FunctionData *data) {
 	auto &bind = data->Cast<ScanBindData>();
-	if (bind.IsText()) {
+	if (bind.IsText() && bind.estimated_rows == 0) {
 		return make_uniq<NodeStatistics>();
 	}
 	return make_uniq<NodeStatistics>(bind.estimated_rows);

@@ -2,7 +2,9 @@
 #include "state.hpp"
 
 #include "duckdb/common/types/uuid.hpp"
+#include "duckdb/main/client_config.hpp"
 #include "duckdb/main/client_context.hpp"
+#include "duckdb/main/settings.hpp"
 
 namespace openduck {
 
@@ -16,7 +18,27 @@ shared_ptr<OdContextState> OdContextState::Find(ClientContext &context) {
 	return context.registered_state->Get<OdContextState>(STATE_KEY);
 }
 
+void OdContextState::RaiseJoinKeys(ClientContext &context, idx_t keys) {
+	auto index = DynamicOrFilterThresholdSetting::SettingIndex;
+	auto &settings = ClientConfig::GetConfig(context).user_settings;
+	if (raised_keys || settings.IsSet(index) ||
+	    Settings::Get<DynamicOrFilterThresholdSetting>(context) !=
+	        Value(DynamicOrFilterThresholdSetting::DefaultValue).DefaultCastAs(LogicalType::UBIGINT).GetValue<idx_t>()) {
+		return;
+	}
+	settings.SetUserSetting(index, Value::UBIGINT(keys));
+	raised_keys = true;
+}
+
+void OdContextState::RestoreJoinKeys(ClientContext &context) {
+	if (raised_keys) {
+		ClientConfig::GetConfig(context).user_settings.ClearSetting(DynamicOrFilterThresholdSetting::SettingIndex);
+		raised_keys = false;
+	}
+}
+
 void OdContextState::QueryBegin(ClientContext &context) {
+	RestoreJoinKeys(context); // a statement that was only prepared has no end
 	ship = PendingShip();
 	std::lock_guard<std::mutex> guard(lock);
 	missed.clear();
@@ -24,6 +46,7 @@ void OdContextState::QueryBegin(ClientContext &context) {
 }
 
 void OdContextState::QueryEnd(ClientContext &context) {
+	RestoreJoinKeys(context);
 	ship = PendingShip();
 }
 

@@ -42,11 +42,17 @@ public:
 	//! Name of the snapshot group of a statement's scans: the same for all scans of one execution.
 	string GroupName(ClientContext &context);
 
+	//! For this statement, joins say which keys they have up to this many, unless the user has chosen a number.
+	void RaiseJoinKeys(ClientContext &context, idx_t keys);
+
 	PendingShip ship;
 	//! A look-up failed without asking the server: worth asking before an error is believed.
 	void Missed(OdCatalog &catalog);
 
 private:
+	void RestoreJoinKeys(ClientContext &context);
+
+	bool raised_keys = false;
 	std::mutex lock;
 	unordered_map<idx_t, shared_ptr<RemoteSession>> sessions; // by the attached database's number: addresses come again
 	unordered_set<idx_t> kept;
