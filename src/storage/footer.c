@@ -274,6 +274,7 @@ void od_footer_release(struct od_footer *footer)
     od_free(footer->lineage);
     od_files_release(&footer->files);
     od_ledger_release(&footer->ledger);
+    *footer = (struct od_footer){0};
 }
 
 od_code od_footer_read(struct od_journal *layer, uint64_t window_us, struct od_footer *footer, struct od_error *err)

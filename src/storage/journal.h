@@ -81,4 +81,9 @@ OD_CHECKED od_code od_journal_scan(struct od_journal *journal, struct od_journal
 OD_CHECKED od_code od_journal_replay(struct od_journal *journal, uint64_t until_lsn, struct od_files *files,
                                      struct od_ledger *ledger, struct od_journal_end *end, struct od_error *err);
 
+// The last barrier at or before time_us among those up to until_lsn; *end as for a journal without barriers when there is
+// none.
+OD_CHECKED od_code od_journal_find_time(struct od_journal *journal, uint64_t until_lsn, uint64_t time_us,
+                                        struct od_journal_end *end, struct od_error *err);
+
 #endif

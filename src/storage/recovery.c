@@ -283,3 +283,32 @@ out:
     reader_close(&reader);
     return rc;
 }
+
+od_code od_journal_find_time(struct od_journal *journal, uint64_t until_lsn, uint64_t time_us,
+                             struct od_journal_end *end, struct od_error *err)
+{
+    od_code rc = OD_OK;
+    struct reader reader;
+    struct od_record record = {0};
+    const uint8_t *payload;
+    *end = journal_begin(journal);
+    uint64_t lsn = end->lsn, chain = end->chain;
+    OD_TRY(reader_open(&reader, journal, err));
+    while (lsn < until_lsn) {
+        bool whole;
+        struct od_barrier barrier;
+        OD_TRY(read_record(&reader, lsn, chain, false, &record, &payload, &whole, err));
+        if (!whole || (record.op == OD_RECORD_BARRIER && !od_barrier_decode(payload, record.bytes, &barrier)))
+            OD_TRY(od_fail(err, OD_CORRUPT, "%s is damaged at offset %llu", journal->path,
+                           (unsigned long long)od_journal_offset(journal, lsn)));
+        lsn += od_record_bytes(record.bytes);
+        chain = record.chain;
+        if (record.op == OD_RECORD_BARRIER && barrier.time_us > time_us)
+            break;
+        if (record.op == OD_RECORD_BARRIER)
+            pass_barrier(end, lsn, chain, barrier.time_us);
+    }
+out:
+    reader_close(&reader);
+    return rc;
+}

@@ -24,7 +24,12 @@ od_code od_layer_state(struct od_lineage *lineage, struct od_journal *layer, uin
     if (depth > 0) {
         OD_TRY(od_lineage_get(lineage, depth - 1, &parent, err));
         OD_TRY(od_footer_read(parent, window_us, footer, err));
-        if (!od_uuid_equal(&parent->header.layer, &layer->header.parent) || footer->end.lsn < layer->header.first_lsn)
+        if (footer->end.lsn > layer->header.first_lsn) { // the first layer of a clone of a point within the parent
+            od_footer_release(footer);
+            OD_TRY(od_layer_state(lineage, parent, layer->header.first_lsn, window_us, footer, err));
+        }
+        if (!od_uuid_equal(&parent->header.layer, &layer->header.parent) ||
+            footer->end.lsn != layer->header.first_lsn || footer->end.chain != layer->header.parent_chain)
             OD_TRY(od_fail(err, OD_CORRUPT, "%s does not continue %s (offset 48)", layer->path, parent->path));
         // The records of another branch's journal begin a ledger of their own.
         if (!od_uuid_equal(&parent->header.branch, &layer->header.branch))

@@ -64,7 +64,7 @@ void od_store_close(struct od_store *store)
     od_free(store);
 }
 
-static od_code check_name(const char *name, struct od_error *err)
+od_code od_store_check_name(const char *name, struct od_error *err)
 {
     size_t bytes = strlen(name);
     if (bytes == 0 || bytes >= OD_META_NAME_BYTES)
@@ -77,29 +77,37 @@ static od_code check_name(const char *name, struct od_error *err)
 
 od_code od_store_create(struct od_store *store, const char *name, struct od_error *err)
 {
-    struct od_metastore *meta = store->options.metadata;
     struct od_platform *platform = store->options.platform;
-    od_code rc = check_name(name, err);
-    if (rc != OD_OK)
-        return rc;
     struct od_meta_branch branch = {0};
     platform->ops->random(platform, branch.branch.bytes, sizeof branch.branch.bytes);
     od_uuid_mark_random(&branch.branch);
     branch.tip_time_us = platform->ops->wall_us(platform);
-    rc = meta->ops->database_create(meta, name, &branch, err);
+    return od_store_create_branch(store, name, &branch, err);
+}
+
+od_code od_store_create_branch(struct od_store *store, const char *name, const struct od_meta_branch *branch,
+                               struct od_error *err)
+{
+    struct od_metastore *meta = store->options.metadata;
+    od_code rc = od_store_check_name(name, err);
+    if (rc == OD_OK)
+        rc = od_store_describe_branch(store, name, branch, err);
+    if (rc != OD_OK)
+        return rc;
+    rc = meta->ops->database_create(meta, name, branch, err);
     if (rc != OD_OUTCOME_UNKNOWN)
         return rc;
     // S4: look whether it was this call that made it.
     struct od_meta_database row;
     rc = meta->ops->database_get(meta, name, &row, err);
-    if (rc == OD_OK && !od_uuid_equal(&row.branch, &branch.branch))
+    if (rc == OD_OK && !od_uuid_equal(&row.branch, &branch->branch))
         return od_fail(err, OD_EXISTS, "a database %s exists", name);
     if (rc == OD_NOT_FOUND)
         return od_fail(err, OD_UNAVAILABLE, "the database %s was not made; try again", name);
     return rc;
 }
 
-static bool is_open(struct od_store *store, const struct od_uuid *branch)
+bool od_store_is_open(struct od_store *store, const struct od_uuid *branch)
 {
     bool found = false;
     pthread_mutex_lock(&store->lock);
@@ -116,7 +124,7 @@ od_code od_store_drop(struct od_store *store, const char *name, struct od_error 
     od_code rc = meta->ops->database_get(meta, name, &row, err);
     if (rc != OD_OK)
         return rc;
-    if (is_open(store, &row.branch))
+    if (od_store_is_open(store, &row.branch))
         return od_fail(err, OD_LOCKED, "the database %s is open; close it first", name);
     rc = meta->ops->database_drop(meta, name, err);
     if (rc != OD_OUTCOME_UNKNOWN)

@@ -22,4 +22,12 @@ struct od_store {
 OD_CHECKED od_code od_store_branch_directory(const struct od_store *store, const struct od_uuid *branch,
                                              char out[OD_JOURNAL_PATH_BYTES], struct od_error *err);
 
+OD_CHECKED od_code od_store_check_name(const char *name, struct od_error *err);
+bool od_store_is_open(struct od_store *store, const struct od_uuid *branch); // for writing, in this process
+// The branch's description among the objects, then its row.
+OD_CHECKED od_code od_store_create_branch(struct od_store *store, const char *name, const struct od_meta_branch *branch,
+                                          struct od_error *err);
+OD_CHECKED od_code od_store_describe_branch(struct od_store *store, const char *name,
+                                            const struct od_meta_branch *branch, struct od_error *err);
+
 #endif

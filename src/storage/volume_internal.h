@@ -89,6 +89,8 @@ OD_CHECKED od_code od_volume_prepare_next(struct od_volume *volume, struct od_er
 void od_volume_answer(struct od_volume *volume);
 // The volume takes no writes any more, because of *why. Under `lock`.
 void od_volume_poison(struct od_volume *volume, const struct od_error *why);
+struct od_volume *od_volume_new(struct od_store *store); // NULL: out of memory
+void od_volume_free(struct od_volume *volume);
 // Syncs the closed journals, also when nothing new was written.
 OD_CHECKED od_code od_volume_sync_closed(struct od_volume *volume, struct od_error *err);
 // Seals a closed, durable journal: footer and trailer behind its last barrier, synced. Nothing when it is sealed already.

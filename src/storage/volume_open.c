@@ -159,9 +159,14 @@ static od_code load_tip(struct od_volume *volume, struct chain_end *end, struct 
     OD_TRY(od_lineage_reserve(&volume->lineage, (size_t)footer.depth + 1, err));
     for (uint32_t i = 0; i < footer.depth; i++)
         od_lineage_add(&volume->lineage, &footer.lineage[i], NULL);
-    od_lineage_add(&volume->lineage, tip, layer);
-    *end = (struct chain_end){*tip, footer.end.lsn, footer.end.chain, footer.end.time_us, footer.depth + 1};
+    struct od_journal *added = layer;
     layer = NULL;
+    od_lineage_add(&volume->lineage, tip, added);
+    if (!own && footer.end.lsn != branch->start_lsn) { // a clone of a point within a layer
+        od_footer_release(&footer);
+        OD_TRY(od_layer_state(&volume->lineage, added, branch->start_lsn, volume->ledger.window_us, &footer, err));
+    }
+    *end = (struct chain_end){*tip, footer.end.lsn, footer.end.chain, footer.end.time_us, footer.depth + 1};
     volume->publish_from = end->depth;
     od_files_release(&volume->files);
     volume->files = footer.files;
@@ -223,7 +228,7 @@ static void delist(struct od_volume *volume)
     pthread_mutex_unlock(&store->lock);
 }
 
-static struct od_volume *new_volume(struct od_store *store)
+struct od_volume *od_volume_new(struct od_store *store)
 {
     struct od_volume *volume = od_calloc(1, sizeof *volume);
     if (!volume)
@@ -247,7 +252,7 @@ static struct od_volume *new_volume(struct od_store *store)
     return volume;
 }
 
-static void free_volume(struct od_volume *volume)
+void od_volume_free(struct od_volume *volume)
 {
     od_lineage_release(&volume->lineage);
     od_journal_close(volume->next);
@@ -290,7 +295,7 @@ od_code od_volume_open(struct od_store *store, const char *name, bool force, str
     struct od_meta_database database;
     struct found found = {0};
     bool listed = false;
-    struct od_volume *volume = new_volume(store);
+    struct od_volume *volume = od_volume_new(store);
     if (!volume)
         return od_fail(err, OD_NO_MEMORY, "out of memory for the database %s", name);
     OD_TRY(meta->ops->database_get(meta, name, &database, err));
@@ -319,7 +324,7 @@ out:
     if (volume) {
         if (listed)
             delist(volume);
-        free_volume(volume);
+        od_volume_free(volume);
     }
     return rc;
 }
@@ -341,6 +346,13 @@ void od_volume_close(struct od_volume *volume)
 {
     if (!volume)
         return;
+    if (volume->read_only) {
+        pthread_mutex_lock(&volume->store->lock);
+        volume->store->open_volumes--;
+        pthread_mutex_unlock(&volume->store->lock);
+        od_volume_free(volume);
+        return;
+    }
     struct od_error err = {0};
     od_volume_stop_threads(volume);
     od_code rc = od_volume_flush(volume, &err);
@@ -356,7 +368,7 @@ void od_volume_close(struct od_volume *volume)
     if (meta->ops->lease_release(meta, &volume->branch.branch, volume->epoch, &err) != OD_OK)
         od_log(OD_LOG_WARN, "storage", "giving back the lease of %s: %s", volume->name, err.message);
     delist(volume);
-    free_volume(volume);
+    od_volume_free(volume);
 }
 
 bool od_volume_ledger_find(struct od_volume *volume, const char *request_id, struct od_ledger_entry *entry)
@@ -373,7 +385,7 @@ void od_volume_stats_read(struct od_volume *volume, struct od_volume_stats *stat
     pthread_mutex_lock(&volume->lock);
     stats->barriers = volume->barriers;
     stats->syncs = volume->syncs;
-    stats->journal_bytes = volume->tail - volume->current->header.first_lsn;
+    stats->journal_bytes = volume->current ? volume->tail - volume->current->header.first_lsn : 0;
     stats->page_table_bytes = od_page_table_bytes(&volume->files.blocks);
     uint64_t size = volume->files.states[OD_VOLUME_DATABASE].size;
     stats->blocks = size > OD_GRID_ORIGIN ? (size - OD_GRID_ORIGIN) / volume->files.block_bytes : 0;

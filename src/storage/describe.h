@@ -1,0 +1,27 @@
+// describe.h - private: the small objects from which the metadata can be made again: one for each branch, one for each
+// snapshot. Written before the row, so that a row always has its object; an object without a row is a call that did not
+// finish. Encoding and decoding only. docs/internals/layer-format.md has the layouts.
+#ifndef OD_STORAGE_DESCRIBE_H
+#define OD_STORAGE_DESCRIBE_H
+
+#include "metastore/metastore.h"
+
+#define OD_DESCRIPTION_BYTES_MAX 512u
+#define OD_DESCRIPTION_KEY_BYTES 64u
+
+struct od_branch_description {
+    struct od_uuid branch, parent_branch, parent_layer;
+    uint64_t start_lsn, created_us;
+    char name[OD_META_NAME_BYTES]; // of the database, when it was made
+};
+
+void od_branch_key(const struct od_uuid *branch, char key[OD_DESCRIPTION_KEY_BYTES]);     // "branches/UUID"
+void od_snapshot_key(const struct od_uuid *snapshot, char key[OD_DESCRIPTION_KEY_BYTES]); // "snapshots/UUID"
+size_t od_branch_encode(const struct od_branch_description *branch, uint8_t out[OD_DESCRIPTION_BYTES_MAX]);
+OD_CHECKED od_code od_branch_decode(const uint8_t *in, size_t bytes, const char *key,
+                                    struct od_branch_description *branch, struct od_error *err);
+size_t od_snapshot_encode(const struct od_meta_snapshot *snapshot, uint8_t out[OD_DESCRIPTION_BYTES_MAX]);
+OD_CHECKED od_code od_snapshot_decode(const uint8_t *in, size_t bytes, const char *key,
+                                      struct od_meta_snapshot *snapshot, struct od_error *err);
+
+#endif
