@@ -145,9 +145,11 @@ static od_code publish_row(struct od_volume *volume, struct od_journal *journal,
                      : first;
     }
     OD_TRY(rc);
+    pthread_mutex_lock(&volume->lock);
     volume->branch.tip_layer = row.layer;
     volume->branch.tip_lsn = row.end_lsn;
     volume->branch.tip_time_us = row.last_time_us;
+    pthread_mutex_unlock(&volume->lock);
 out:
     od_footer_release(&footer);
     return rc;
