@@ -18,9 +18,9 @@ od_code od_volume_prepare_next(struct od_volume *volume, struct od_error *err)
     od_uuid_mark_random(&layer);
     OD_TRY(
         od_journal_create(volume->platform, volume->directory, &layer, volume->store->options.seal_bytes, &made, err));
-    OD_TRY(od_lineage_reserve(&volume->lineage, 1, err));
     pthread_mutex_lock(&volume->lock);
-    if (!volume->next) {
+    rc = od_lineage_reserve(&volume->lineage, 1, err); // under the lock, with which the entries are read elsewhere
+    if (rc == OD_OK && !volume->next) {
         volume->next = made;
         made = NULL;
     }
