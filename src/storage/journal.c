@@ -107,6 +107,8 @@ od_code od_journal_open(struct od_platform *platform, const char *directory, con
             goto out;
         *used = rc == OD_OK && od_uuid_equal(&journal->header.layer, &layer);
     }
+    if (!*used)
+        journal->header = (struct od_journal_header){.layer = layer};
     rc = *used ? OD_OK : od_journal_check_headless(journal, err);
     OD_TRY(rc);
     *out = journal;

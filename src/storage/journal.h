@@ -71,6 +71,7 @@ struct od_journal_end {
     uint64_t lsn, chain, time_us; // of the last barrier; of the journal's beginning when it has none
     uint64_t barriers;
     uint64_t first_time_us; // of the first barrier
+    uint64_t durable_lsn;   // the highest position that a record says was durable, of any journal; 0: none
 };
 
 // The last barrier before which everything is whole. A tail that was never acknowledged is passed over; damage before a

@@ -199,13 +199,13 @@ out:
 
 static struct od_journal_end journal_begin(const struct od_journal *journal)
 {
-    return (struct od_journal_end){journal->header.first_lsn, journal->head_chain, journal->header.time_us, 0, 0};
+    return (struct od_journal_end){journal->header.first_lsn, journal->head_chain, journal->header.time_us, 0, 0, 0};
 }
 
 static void pass_barrier(struct od_journal_end *end, uint64_t lsn, uint64_t chain, uint64_t time_us)
 {
     uint64_t first_time_us = end->barriers ? end->first_time_us : time_us;
-    *end = (struct od_journal_end){lsn, chain, time_us, end->barriers + 1, first_time_us};
+    *end = (struct od_journal_end){lsn, chain, time_us, end->barriers + 1, first_time_us, 0};
 }
 
 od_code od_journal_scan(struct od_journal *journal, struct od_journal_end *end, struct od_error *err)
@@ -215,7 +215,7 @@ od_code od_journal_scan(struct od_journal *journal, struct od_journal_end *end, 
     struct od_record record = {0};
     const uint8_t *payload;
     *end = journal_begin(journal);
-    uint64_t lsn = end->lsn, chain = end->chain;
+    uint64_t lsn = end->lsn, chain = end->chain, durable_lsn = 0;
     OD_TRY(reader_open(&reader, journal, err));
     for (;;) {
         bool whole;
@@ -227,7 +227,10 @@ od_code od_journal_scan(struct od_journal *journal, struct od_journal_end *end, 
         struct od_barrier barrier;
         if (record.op == OD_RECORD_BARRIER && od_barrier_decode(payload, record.bytes, &barrier))
             pass_barrier(end, lsn, chain, barrier.time_us);
+        if (payload && durable_of(&record, payload) > durable_lsn)
+            durable_lsn = durable_of(&record, payload);
     }
+    end->durable_lsn = durable_lsn;
     OD_TRY(check_tail(&reader, lsn, err));
 out:
     reader_close(&reader);

@@ -51,8 +51,7 @@ out:
     return rc;
 }
 
-// Has a crash left it sealed?
-static bool is_sealed(struct od_journal *journal, uint64_t window_us)
+bool od_volume_is_sealed(struct od_journal *journal, uint64_t window_us)
 {
     struct od_footer footer;
     od_code rc = od_footer_read(journal, window_us, &footer, NULL);
@@ -69,7 +68,7 @@ od_code od_volume_seal(struct od_volume *volume, struct od_journal *journal, str
     struct od_footer footer = {0};
     struct od_buf out;
     od_buf_init(&out, (size_t)OD_FOOTER_BYTES_MAX);
-    if (is_sealed(journal, volume->ledger.window_us))
+    if (od_volume_is_sealed(journal, volume->ledger.window_us))
         goto out;
     OD_TRY(od_layer_state(&volume->lineage, journal, journal->end_lsn, volume->ledger.window_us, &footer, err));
     if (footer.end.chain != journal->end_chain)

@@ -93,6 +93,8 @@ struct od_volume *od_volume_new(struct od_store *store); // NULL: out of memory
 void od_volume_free(struct od_volume *volume);
 // Syncs the closed journals, also when nothing new was written.
 OD_CHECKED od_code od_volume_sync_closed(struct od_volume *volume, struct od_error *err);
+// Has a crash left it sealed? Then all its barriers had been durable, and it may be an object already.
+bool od_volume_is_sealed(struct od_journal *journal, uint64_t window_us);
 // Seals a closed, durable journal: footer and trailer behind its last barrier, synced. Nothing when it is sealed already.
 OD_CHECKED od_code od_volume_seal(struct od_volume *volume, struct od_journal *journal, struct od_error *err);
 // The state at the end of a sealed layer or at a barrier within it (UINT64_MAX: its end). *footer: od_footer_release.

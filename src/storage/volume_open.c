@@ -3,10 +3,12 @@
 // Opening finds the branch's journals by listing their directory (not in the metadata: a journal is there before anybody
 // could have said so elsewhere), puts them in order by what each says it continues, recovers the last durable barrier, and
 // goes on in a new journal. A journal in use that does not fit into the chain is never passed over: it may hold
-// acknowledged commits that the metadata has forgotten.
+// acknowledged commits that the metadata has forgotten. The one exception is a journal whose parent lost its own tail in a
+// crash, when no journal says that anything beyond that tail was ever durable: none of it was acknowledged.
 #include "storage/store_internal.h"
 
 #include "base/alloc.h"
+#include "base/limits.h"
 #include "base/log.h"
 
 #include <stdlib.h>
@@ -20,14 +22,22 @@ struct chain_end {
 
 struct found {
     struct od_journal **journals;
+    struct od_journal_end *ends;
     size_t count;
+    struct od_journal **unused; // made ahead, or their header block was lost with everything in them
+    size_t unused_count;
+    uint64_t durable_lsn; // the highest position that any of them says was durable
 };
 
 static void found_release(struct found *found)
 {
     for (size_t i = 0; i < found->count; i++)
         od_journal_close(found->journals[i]);
+    for (size_t i = 0; i < found->unused_count; i++)
+        od_journal_close(found->unused[i]);
     od_free(found->journals);
+    od_free(found->unused);
+    od_free(found->ends);
 }
 
 static int in_order(const void *a, const void *b)
@@ -44,7 +54,7 @@ static bool is_journal(const char *name)
     return bytes > suffix && strcmp(name + bytes - suffix, OD_JOURNAL_SUFFIX) == 0;
 }
 
-// The journals in use, in order of position. Unused ones are removed.
+// The journals in use, in order of position, and the unused ones.
 static od_code find_journals(struct od_volume *volume, struct found *found, struct od_error *err)
 {
     od_code rc = OD_OK;
@@ -53,7 +63,9 @@ static od_code find_journals(struct od_volume *volume, struct found *found, stru
     struct od_journal *journal = NULL;
     OD_TRY(platform->ops->list(platform, volume->directory, &names, err));
     found->journals = od_calloc(names.count ? names.count : 1, sizeof *found->journals);
-    if (!found->journals)
+    found->ends = od_calloc(names.count ? names.count : 1, sizeof *found->ends);
+    found->unused = od_calloc(names.count ? names.count : 1, sizeof *found->unused);
+    if (!found->journals || !found->ends || !found->unused)
         OD_TRY(od_fail(err, OD_NO_MEMORY, "out of memory for the journals of %s", volume->name));
     for (size_t i = 0; i < names.count; i++) {
         bool used = false;
@@ -65,8 +77,7 @@ static od_code find_journals(struct od_volume *volume, struct found *found, stru
                 OD_TRY(od_fail(err, OD_CORRUPT, "%s belongs to another database", journal->path));
             found->journals[found->count++] = journal;
         } else {
-            OD_TRY(platform->ops->remove(platform, journal->path, err));
-            od_journal_close(journal);
+            found->unused[found->unused_count++] = journal;
         }
         journal = NULL;
     }
@@ -102,23 +113,65 @@ static bool is_published(const struct od_volume *volume, const struct od_journal
     return depth < end->depth && od_uuid_equal(&volume->lineage.entries[depth].layer, &journal->header.layer);
 }
 
-// Takes over the journals that hold barriers, applies them, and removes those that hold none.
+static od_code scan_journals(const struct od_volume *volume, struct found *found, const struct chain_end *end,
+                             struct od_error *err)
+{
+    for (size_t i = 0; i < found->count; i++) {
+        if (is_published(volume, found->journals[i], end))
+            continue;
+        od_code rc = od_journal_scan(found->journals[i], &found->ends[i], err);
+        if (rc != OD_OK)
+            return rc;
+        if (found->ends[i].durable_lsn > found->durable_lsn)
+            found->durable_lsn = found->ends[i].durable_lsn;
+    }
+    return OD_OK;
+}
+
+// Those that were not taken over, the newest first, each durably before the next: a crash in between leaves a chain. The
+// unused ones last, since others may continue them.
+static od_code remove_rest(struct od_volume *volume, struct found *found, struct od_error *err)
+{
+    od_code rc = OD_OK;
+    for (size_t i = found->count; i > 0; i--) {
+        struct od_journal *journal = found->journals[i - 1];
+        if (!journal)
+            continue;
+        OD_TRY(volume->platform->ops->remove(volume->platform, journal->path, err));
+        OD_TRY(volume->platform->ops->sync_directory(volume->platform, volume->directory, err));
+    }
+    for (size_t i = 0; i < found->unused_count; i++)
+        OD_TRY(volume->platform->ops->remove(volume->platform, found->unused[i]->path, err));
+out:
+    return rc;
+}
+
+static bool is_unused(const struct found *found, const struct od_uuid *layer)
+{
+    for (size_t i = 0; i < found->unused_count; i++)
+        if (od_uuid_equal(&found->unused[i]->header.layer, layer))
+            return true;
+    return false;
+}
+
+// Takes over the journals that hold barriers, applies them, and removes those that hold none or follow a lost tail.
 static od_code recover_journals(struct od_volume *volume, struct found *found, struct chain_end *end,
                                 struct od_error *err)
 {
     od_code rc = OD_OK;
+    struct od_uuid below = end->layer; // of the last journal seen, with barriers or without
+    OD_TRY(scan_journals(volume, found, end, err));
     for (size_t i = 0; i < found->count; i++) {
         struct od_journal *journal = found->journals[i];
-        struct od_journal_end scanned;
-        if (is_published(volume, journal, end)) {
-            OD_TRY(volume->platform->ops->remove(volume->platform, journal->path, err));
+        struct od_journal_end scanned = found->ends[i];
+        if (is_published(volume, journal, end))
             continue;
-        }
-        OD_TRY(od_journal_scan(journal, &scanned, err));
-        if (scanned.barriers == 0) {
-            OD_TRY(volume->platform->ops->remove(volume->platform, journal->path, err));
+        if (journal->header.first_lsn > end->lsn && found->durable_lsn <= end->lsn &&
+            (od_uuid_equal(&journal->header.parent, &below) || is_unused(found, &journal->header.parent)))
+            break; // the journal below lost its tail, and nothing from there on was ever acknowledged
+        below = journal->header.layer;
+        if (scanned.barriers == 0)
             continue;
-        }
         OD_TRY(check_continues(journal, end, err));
         OD_TRY(od_lineage_reserve(&volume->lineage, 1, err));
         if (journal->header.block_bytes != volume->files.block_bytes && end->depth == 0)
@@ -132,6 +185,7 @@ static od_code recover_journals(struct od_volume *volume, struct found *found, s
         od_lineage_add(&volume->lineage, &journal->header.layer, journal);
         found->journals[i] = NULL;
     }
+    OD_TRY(remove_rest(volume, found, err));
 out:
     return rc;
 }
@@ -184,12 +238,37 @@ out:
     return rc;
 }
 
-// Opening proves nothing about what the kernel still holds: what was recovered is synced before anybody builds on it.
-static od_code sync_recovered(struct od_volume *volume, struct od_error *err)
+// Writes again what the journal holds from `from_lsn` on (its header block too, when that is the beginning).
+static od_code write_again(struct od_journal *journal, uint64_t from_lsn, struct od_error *err)
+{
+    od_code rc = OD_OK;
+    const size_t step = 1 * OD_MIB;
+    uint64_t at = from_lsn > journal->header.first_lsn ? od_journal_offset(journal, from_lsn) : 0;
+    uint64_t end = od_journal_offset(journal, journal->end_lsn);
+    uint8_t *bytes = od_alloc(step);
+    if (!bytes)
+        OD_TRY(od_fail(err, OD_NO_MEMORY, "out of memory for reading %s", journal->path));
+    while (at < end) {
+        size_t part = end - at < step ? (size_t)(end - at) : step;
+        OD_TRY(journal->platform->ops->read(journal->file, at, bytes, part, err));
+        OD_TRY(journal->platform->ops->write(journal->file, at, &(struct iovec){bytes, part}, 1, err));
+        at += part;
+    }
+out:
+    od_free(bytes);
+    return rc;
+}
+
+// Opening proves nothing about what the kernel still holds. After a sync that failed, reads show pages that no later sync
+// writes, since they count as clean: so what no journal says was durable is written again (not in a sealed one, which was
+// durable before, and may be an object already), and all is synced before anybody builds on it.
+static od_code sync_recovered(struct od_volume *volume, uint64_t durable_lsn, struct od_error *err)
 {
     od_code rc = OD_OK;
     for (size_t i = volume->publish_from; i < volume->lineage.count; i++) {
         struct od_journal *journal = volume->lineage.entries[i].journal;
+        if (journal->end_lsn > durable_lsn && !od_volume_is_sealed(journal, volume->ledger.window_us))
+            OD_TRY(write_again(journal, durable_lsn, err));
         OD_TRY(volume->platform->ops->sync(journal->file, err));
         journal->synced = true;
     }
@@ -312,7 +391,7 @@ od_code od_volume_open(struct od_store *store, const char *name, bool force, str
     struct chain_end end;
     OD_TRY(load_tip(volume, &end, err));
     OD_TRY(recover_journals(volume, &found, &end, err));
-    OD_TRY(sync_recovered(volume, err));
+    OD_TRY(sync_recovered(volume, found.durable_lsn, err));
     OD_TRY(begin_journal(volume, &end, err));
     volume->lease_renewed_us = volume->platform->ops->clock_us(volume->platform);
     if (store->options.threads)
