@@ -19,15 +19,8 @@ static od_code find_layer(struct od_store *store, const struct od_meta_branch *b
     *layer = branch->parent_layer;
     OD_TRY(meta->ops->layer_list(meta, &branch->branch, &rows, &count, err));
     for (size_t i = 0; i < count; i++) {
-        if (rows[i].first_lsn >= position->lsn)
-            continue;
-        *layer = rows[i].layer;
-        // A position of another epoch may have been given again to other bytes.
-        if (position->lsn <= rows[i].end_lsn && position->epoch && position->epoch != rows[i].epoch)
-            OD_TRY(od_fail(err, OD_NOT_FOUND,
-                           "position %llu of epoch %llu was lost in a takeover; what is there now is of epoch %llu",
-                           (unsigned long long)position->lsn, (unsigned long long)position->epoch,
-                           (unsigned long long)rows[i].epoch));
+        if (rows[i].first_lsn < position->lsn)
+            *layer = rows[i].layer;
     }
 out:
     od_free(rows);
@@ -86,6 +79,14 @@ static od_code load_frozen(struct od_volume *volume, const struct od_position *p
     if (!od_uuid_is_zero(&uuid)) {
         OD_TRY(od_layer_open(lineage->objects, &uuid, &layer, err));
         OD_TRY(od_footer_read(layer, volume->ledger.window_us, &footer, err));
+        // A later epoch may have given the position again, to other bytes. The epoch that wrote them is the layer's own: the
+        // one that published them may be later still, and what an epoch inherited is its own history too.
+        if (position->epoch && position->epoch < layer->header.epoch && position->lsn <= footer.end.lsn &&
+            od_uuid_equal(&layer->header.branch, &position->branch))
+            OD_TRY(od_fail(err, OD_NOT_FOUND,
+                           "position %llu of epoch %llu was lost in a takeover; what is there now is of epoch %llu",
+                           (unsigned long long)position->lsn, (unsigned long long)position->epoch,
+                           (unsigned long long)layer->header.epoch));
         OD_TRY(od_lineage_reserve(lineage, (size_t)footer.depth + 1, err));
         for (uint32_t i = 0; i < footer.depth; i++)
             od_lineage_add(lineage, &footer.lineage[i], NULL);
