@@ -1,0 +1,46 @@
+// rebuild.h - the metadata from the layers alone, into an empty metadata store.
+//
+// Each branch that has layers gets a row: its tip is the newest layer of its highest epoch, its history what that layer
+// continues, step by step. Layers outside that history (an overtaken writer had put them, and was refused) get no row and
+// are left where they are. What layers do not say is lost: names (each branch becomes the database "recovered-UUID", also a
+// dropped one's), snapshots, and databases without layers.
+//
+//   R1  The objects are only read. The metadata gets everything in one transaction, or nothing.
+//   R2  The epoch of a branch is far beyond every one its layers name, so that no number is given twice (epochs that left
+//       no layer are not known).
+//   R3  A history with a missing or damaged layer is never presented as a shorter one, unless `partial`.
+#ifndef OD_STORAGE_REBUILD_H
+#define OD_STORAGE_REBUILD_H
+
+#include "base/error.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+OD_BEGIN_C
+
+struct od_objstore;
+struct od_metastore;
+
+struct od_rebuild {
+    struct od_objstore *objects;   // borrowed, like the metadata
+    struct od_metastore *metadata; // empty
+    // Goes on with what is left after reporting: a history ends below a damaged tip, and branches whose history has a hole
+    // are left out.
+    bool partial;
+    void (*progress)(void *context, uint64_t objects, uint64_t bytes); // NULL is fine, like the next one
+    void (*problem)(void *context, const char *key, const struct od_error *why);
+    void *context;
+    uint64_t objects_seen, bytes;         // filled
+    uint64_t databases, branches, layers; // rows made
+    uint64_t outside;                     // layers outside every history
+    uint64_t problems;
+};
+
+// OD_EXISTS: the metadata store is not empty. OD_CORRUPT: there were problems, all of them reported; nothing was written.
+// After OD_OUTCOME_UNKNOWN of the metadata: run it again; OD_EXISTS then says that it had worked.
+OD_CHECKED od_code od_rebuild_run(struct od_rebuild *rebuild, struct od_error *err);
+
+OD_END_C
+
+#endif
