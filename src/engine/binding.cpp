@@ -142,6 +142,9 @@ void Run::Inspect(SQLStatement &parsed, bool is_last) {
 	if (LeavesState(type)) {
 		connection.has_state = true;
 	}
+	// The syncs of CHECKPOINT are not a commit.
+	scope.armed = last && type != StatementType::CALL_STATEMENT && type != StatementType::PRAGMA_STATEMENT &&
+	              type != StatementType::VACUUM_STATEMENT;
 }
 
 // ---- the catalog
@@ -279,6 +282,7 @@ unique_ptr<PhysicalOperator> Run::Planned(ClientContext &cx, PreparedStatementDa
 			            (cx.transaction.IsAutoCommit() || connection.snapshot);
 			if (streaming) {
 				auto order = SinkOrder::Of(cx, data.physical_plan->Root());
+				PassGate();
 				struct od_batch_queue *queue;
 				struct od_error error = {};
 				Check(od_result_stream(result, order.batch_index, &queue, &error), error);
@@ -289,6 +293,12 @@ unique_ptr<PhysicalOperator> Run::Planned(ClientContext &cx, PreparedStatementDa
 		}
 	}
 	ThrowIfRejected();
+	if (last && Kind(data.properties) == OD_RESULT_CHANGED_ROWS) {
+		return MakeCountCollector(data);
+	}
+	if (last && Kind(data.properties) == OD_RESULT_ROWS) {
+		scope.changed_rows = OD_OUTCOME_ROWS;
+	}
 	return PhysicalResultCollector::GetResultCollector(cx, data);
 }
 

@@ -2,8 +2,9 @@
 // as encoded Arrow batches while they run. No DuckDB type crosses this header; nothing else in the server calls
 // DuckDB.
 //
-// Until the layered storage arrives, a database is a DuckDB file: od_engine_open attaches `path` to an in-memory
-// instance. The volume will fill the same seam by giving another path.
+// A database is a volume (src/storage), or, without one, a DuckDB file. On a volume a commit does not wait for the disk
+// by itself: od_connection_run returns, and its result gives out rows, only when everything they reveal is durable, and
+// one sync of the disk serves all that wait.
 //
 // Threads: an engine is shared; a connection runs one statement at a time (od_connection_run blocks its caller, an
 // executor thread); od_connection_interrupt is for any thread.
@@ -20,12 +21,15 @@ struct od_engine;
 struct od_connection;
 struct od_result;
 struct od_upload;
+struct od_volume;
 
 // ---- databases
 
 struct od_engine_options {
     const char *name;            // the database's name; its catalog in SQL is od_engine_catalog_name
-    const char *path;            // database file, made when missing
+    const char *path;            // database file, made when missing; not used with a volume
+    struct od_volume *volume;    // borrowed; open until the engine is closed. NULL: `path`
+    bool read_only;              // nothing but temporary objects can be written; a frozen volume needs it
     const char *temp_directory;  // for spilling; made when missing
     uint64_t memory_limit_bytes; // 0: DuckDB's default
     unsigned threads;            // 0: DuckDB's default
@@ -38,6 +42,9 @@ OD_CHECKED od_code od_engine_open(const struct od_engine_options *options, struc
                                   struct od_error *err);
 // Checkpoints and closes. All connections and results must be gone.
 void od_engine_close(struct od_engine *engine);
+// OD_OK, or why this engine is of no use any more: its volume takes no changes (poisoned, fenced), or what DuckDB has in
+// memory is not what is on disk. Its sessions have to end; the database is to be closed and opened again.
+OD_CHECKED od_code od_engine_health(struct od_engine *engine, struct od_error *err);
 const char *od_engine_catalog_name(const struct od_engine *engine);
 // Opaque text that changes whenever a committed definition (table, view, ...) changes, and with each opening.
 // out has room for OD_CATALOG_VERSION_BYTES.
@@ -79,7 +86,15 @@ struct od_catalog_object {
     const char *definition_hash;
 };
 
+// What the ledger of a volume remembers of a request that committed, beside the number of changed rows:
+#define OD_OUTCOME_NOTHING (UINT64_MAX - 1) // it returned nothing (CREATE, COMMIT, ...)
+#define OD_OUTCOME_ROWS UINT64_MAX          // it returned rows (RETURNING), which are not remembered
+
 struct od_statement {
+    // Under which the volume remembers its commit; NULL: it does not. A request that committed before is answered from
+    // there and does not run (OD_RESULT_GONE when it had returned rows).
+    const char *request_id;
+    bool remembered_only; // fail with OD_NOT_FOUND instead of running
     const char *sql; // exactly one statement
     size_t sql_bytes;
     const uint8_t *parameters; // two IPC messages (schema, batch of one row), or NULL
@@ -108,6 +123,8 @@ struct od_result_info {
     // The catalog version that the statement was bound to; for a statement that changed the catalog, the version after
     // its commit if nobody else's change came between, else still the one before. Text as od_engine_catalog_version.
     const char *catalog_version;
+    // A statement that sees this much of the volume's history sees what this one saw or wrote. 0: not on a volume.
+    uint64_t epoch, lsn;
 };
 
 // A result is filled by od_connection_run on one thread and consumed on another. Reference-counted.

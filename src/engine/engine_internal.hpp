@@ -70,6 +70,10 @@ struct od_engine {
 	std::string opening; // random, differs with each opening
 	bool external_access = false;
 	struct od_budget *budget = nullptr;
+	struct od_volume *volume = nullptr; // borrowed
+	bool read_only = false;
+	//! What DuckDB has in memory is no longer what is on disk, or cannot get there: nothing may be changed any more.
+	std::atomic<bool> stop{false};
 	openduck::UploadRegistry uploads;
 	duckdb::unique_ptr<duckdb::DuckDB> db;
 	//! The database itself. Kept as a reference: DETACH cannot take it away under a running statement.

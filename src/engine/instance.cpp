@@ -4,8 +4,11 @@
 // access. The storage version is pinned, so that files do not change their format with the library.
 #include "engine/engine_internal.hpp"
 
+#include "engine/filesystem.hpp"
+
 #include "duckdb/common/local_file_system.hpp"
 #include "duckdb/main/database_manager.hpp"
+#include "duckdb/main/valid_checker.hpp"
 #include "duckdb/parser/keyword_helper.hpp"
 
 #include <climits>
@@ -43,7 +46,8 @@ bool Contains(const std::string &text, const char *part) {
 }
 
 // DuckDB reports everything about a file as an IO error; operators need to know which kind it is.
-[[noreturn]] void FailToOpen(const struct od_engine_options &options, const ErrorData &error) {
+[[noreturn]] void FailToOpen(const struct od_engine &engine, const struct od_engine_options &options,
+                             const ErrorData &error) {
 	auto &message = error.RawMessage();
 	od_code code = OD_IO;
 	const char *way_out = "";
@@ -61,8 +65,8 @@ bool Contains(const std::string &text, const char *part) {
 	} else if (error.Type() == ExceptionType::OUT_OF_MEMORY) {
 		code = OD_NO_MEMORY;
 	}
-	openduck::Fail(code, "database \"%s\": cannot open file \"%s\": %s%s", options.name, options.path, message.c_str(),
-	               way_out);
+	openduck::Fail(code, "database \"%s\": cannot open file \"%s\": %s%s", options.name, engine.path.c_str(),
+	               message.c_str(), way_out);
 }
 
 // DuckDB's lock on the file keeps other processes out, but not a second instance in this one.
@@ -119,15 +123,23 @@ unique_ptr<DuckDB> OpenInstance(const struct od_engine_options &options) {
 		config.SetOptionByName("allow_persistent_secrets", Value::BOOLEAN(false));
 		config.SetOptionByName("allow_community_extensions", Value::BOOLEAN(false));
 	}
+	if (options.volume) {
+		// Every commit goes through the log, because the log's sync is where the ledger entry goes (filesystem.cpp); and
+		// closing must not write to a volume that is given up.
+		config.SetOptionByName("auto_checkpoint_skip_wal_threshold", Value::UBIGINT(NumericLimits<idx_t>::Maximum()));
+		config.options.checkpoint_on_shutdown = false;
+	}
 	return make_uniq<DuckDB>(nullptr, &config);
 }
 
 void Attach(struct od_engine &engine, const struct od_engine_options &options) {
+	auto how = engine.read_only ? std::string("READ_ONLY")
+	                            : std::string("READ_WRITE, STORAGE_VERSION '") + STORAGE_VERSION + "'";
 	auto result = engine.internal->Query("ATTACH " + KeywordHelper::WriteQuoted(engine.path, '\'') + " AS " +
-	                                     KeywordHelper::WriteQuoted(engine.catalog_name, '"') +
-	                                     " (TYPE duckdb, READ_WRITE, STORAGE_VERSION '" + STORAGE_VERSION + "')");
+	                                     KeywordHelper::WriteQuoted(engine.catalog_name, '"') + " (TYPE duckdb, " +
+	                                     how + ")");
 	if (result->HasError()) {
-		FailToOpen(options, result->GetErrorObject());
+		FailToOpen(engine, options, result->GetErrorObject());
 	}
 	engine.attached = DatabaseManager::Get(*engine.db->instance).GetDatabase(engine.catalog_name);
 }
@@ -147,22 +159,30 @@ void Lock(struct od_engine &engine) {
 
 od_code od_engine_open(const struct od_engine_options *options, struct od_engine **engine, struct od_error *err) {
 	return openduck::Guarded(err, [&] {
-		if (!options->name || !*options->name || !options->path || !*options->path) {
+		if (!options->name || !*options->name || (!options->volume && (!options->path || !*options->path))) {
 			openduck::Fail(OD_INVALID, "a database needs a name and a file");
 		}
 		auto e = make_uniq<od_engine>();
-		e->path = options->path;
+		e->volume = options->volume;
+		e->read_only = options->read_only;
+		e->path = e->volume ? openduck::VolumeFileSystem::Path(options->name) : std::string(options->path);
 		e->catalog_name = CatalogName(options->name);
 		e->opening = RandomText();
 		e->external_access = options->external_access;
 		e->budget = options->budget;
-		ClaimFile(*e, *options);
+		if (!e->volume) {
+			ClaimFile(*e, *options);
+		}
 		try {
 			e->db = OpenInstance(*options);
 		} catch (const std::exception &ex) {
 			openduck::Fail(OD_IO, "database \"%s\": cannot start DuckDB (temporary directory \"%s\"): %s",
 			               options->name, options->temp_directory ? options->temp_directory : "",
 			               ErrorData(ex).RawMessage().c_str());
+		}
+		if (e->volume) {
+			FileSystem::GetFileSystem(*e->db->instance)
+			    .RegisterSubSystem(make_uniq<openduck::VolumeFileSystem>(e->volume, e->stop));
 		}
 		e->internal = make_uniq<Connection>(*e->db);
 		Attach(*e, *options);
@@ -180,6 +200,9 @@ od_code od_engine_open(const struct od_engine_options *options, struct od_engine
 
 od_engine::~od_engine() {
 	(void)openduck::Guarded(nullptr, [&] {
+		if (volume && !read_only && attached && od_engine_health(this, nullptr) == OD_OK) {
+			(void)internal->Query("CHECKPOINT " + KeywordHelper::WriteQuoted(catalog_name, '"'));
+		}
 		internal.reset();
 		attached.reset();
 		db.reset(); // checkpoints
@@ -193,6 +216,18 @@ od_engine::~od_engine() {
 
 void od_engine_close(struct od_engine *engine) {
 	delete engine;
+}
+
+od_code od_engine_health(struct od_engine *engine, struct od_error *err) {
+	struct od_error error = {};
+	if (engine->volume && !engine->read_only && od_volume_health(engine->volume, &error) != OD_OK) {
+		return od_fail(err, error.code, "database \"%s\" takes no changes any more: %s", engine->catalog_name.c_str(),
+		               error.message);
+	}
+	if (engine->stop || ValidChecker::IsInvalidated(*engine->attached)) {
+		return od_fail(err, OD_UNAVAILABLE, "database \"%s\" has to be reopened", engine->catalog_name.c_str());
+	}
+	return OD_OK;
 }
 
 const char *od_engine_catalog_name(const struct od_engine *engine) {

@@ -38,6 +38,7 @@ struct od_result {
     bool read_only;
     char statement[32];
     char catalog_version[OD_CATALOG_VERSION_BYTES];
+    uint64_t epoch, lsn;
     struct od_buf schema;
     struct od_buf parameter_schema;
 
@@ -165,6 +166,14 @@ void od_result_set_catalog_version(struct od_result *result, const char *catalog
     pthread_mutex_unlock(&result->lock);
 }
 
+void od_result_set_position(struct od_result *result, uint64_t epoch, uint64_t lsn)
+{
+    pthread_mutex_lock(&result->lock);
+    result->epoch = epoch;
+    result->lsn = lsn;
+    pthread_mutex_unlock(&result->lock);
+}
+
 // Makes the queue and, in the same step as the rest of the state, lets the consumer see it.
 static od_code become_ready(struct od_result *result, bool ordered, const struct od_result_source *type, void *source,
                             struct od_error *err)
@@ -270,6 +279,8 @@ bool od_result_ready(struct od_result *result, struct od_result_info *info)
             .parameter_schema = result->parameter_schema.data,
             .parameter_schema_bytes = result->parameter_schema.bytes,
             .catalog_version = result->catalog_version,
+            .epoch = result->epoch,
+            .lsn = result->lsn,
         };
     }
     pthread_mutex_unlock(&result->lock);

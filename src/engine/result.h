@@ -27,6 +27,8 @@ OD_CHECKED od_code od_result_describe(struct od_result *result, const struct od_
                                       struct od_error *err);
 // Replaces the catalog version given with od_result_describe (a statement that changed the catalog ends with another).
 void od_result_set_catalog_version(struct od_result *result, const char *catalog_version);
+// The position of what it reveals (od_result_info).
+void od_result_set_position(struct od_result *result, uint64_t epoch, uint64_t lsn);
 // The result becomes ready; *queue is its queue, which lives as long as the result.
 OD_CHECKED od_code od_result_stream(struct od_result *result, bool ordered, struct od_batch_queue **queue,
                                     struct od_error *err);

@@ -4,7 +4,8 @@
 //   Parse        exactly one statement (some expand into several: PIVOT, a few PRAGMAs; only the last has a result)
 //   binding.cpp  DuckDB begins a transaction, binds and plans, and calls back: may it run, how does its result travel?
 //   Drive        DuckDB's threads and this one execute
-//   Execute()    DuckDB commits an autocommit statement; only now may a write's result be seen
+//   Execute()    DuckDB commits an autocommit statement
+//   PassGate     the commit is durable; only now may a write's result be seen
 //
 // Invariants:
 //   S1  Nothing that can write streams: its rows become visible after its commit.
@@ -39,7 +40,8 @@ constexpr const char *COMMITTED = "Transaction COMMIT succeeded and is durable";
 } // namespace
 
 Run::Run(struct od_connection &connection_p, const struct od_statement &statement_p, struct od_result *result_p)
-    : connection(connection_p), statement(statement_p), result(result_p), context(connection_p.Context()) {}
+    : connection(connection_p), statement(statement_p), result(result_p), context(connection_p.Context()),
+      scope(statement_p.request_id), gate(*connection_p.engine) {}
 
 void Run::Attach(struct od_connection &connection) {
 	auto &context = connection.Context();
@@ -187,15 +189,80 @@ unique_ptr<QueryResult> Run::RunOne(unique_ptr<SQLStatement> parsed) {
 	auto rows = pending->Execute();
 	if (rows->HasError()) {
 		auto &error = rows->GetErrorObject();
-		if (!StringUtil::StartsWith(error.RawMessage(), COMMITTED)) {
+		if (!scope.committed && !StringUtil::StartsWith(error.RawMessage(), COMMITTED)) {
 			Throw(error);
 		}
-		// S3. DuckDB refuses the database from now on; the statement's own answer is still success.
+		// S3. What DuckDB has in memory cannot be trusted from now on; the statement's own answer is still success.
+		connection.engine->stop = true;
 		od_log(OD_LOG_ERROR, "engine", "database \"%s\": %s", connection.engine->catalog_name.c_str(),
 		       error.RawMessage().c_str());
+		rows_of_commit = CommittedRows();
 		return nullptr;
 	}
 	return rows;
+}
+
+// ---- what is durable
+
+void Run::PassGate() {
+	if (!gate.Passed()) {
+		gate.Sample();
+		gate.Pass(scope);
+	}
+	if (connection.engine->volume) {
+		od_result_set_position(result, od_volume_epoch(connection.engine->volume), gate.Lsn());
+	}
+}
+
+void Run::Failed() {
+	struct od_error failure = {};
+	(void)CurrentException(&failure);
+	if (scope.doubtful) {
+		Fail(OD_OUTCOME_UNKNOWN, "whether the statement took effect is not known yet: %s", failure.message);
+	}
+	PassGate();
+	if (connection.engine->stop && !strcmp(failure.error_class, "FATAL")) {
+		Fail(OD_UNAVAILABLE, "database \"%s\" is being reopened: %s", connection.engine->catalog_name.c_str(),
+		     failure.message);
+	}
+}
+
+// The rows of a commit of which only the number is known.
+unique_ptr<ColumnDataCollection> Run::CommittedRows() {
+	if (scope.changed_rows == OD_OUTCOME_ROWS) {
+		Fail(OD_RESULT_GONE, "the statement took effect, but its rows are lost");
+	}
+	return scope.changed_rows == OD_OUTCOME_NOTHING ? nullptr : CountedRows(scope.changed_rows);
+}
+
+// True: the request has committed before, and this is its answer.
+bool Run::Remembered() {
+	auto &engine = *connection.engine;
+	struct od_ledger_entry entry = {};
+	if (engine.volume && statement.request_id && od_volume_ledger_find(engine.volume, statement.request_id, &entry)) {
+		AnswerFromLedger(entry.changed_rows);
+		return true;
+	}
+	if (statement.remembered_only) {
+		Fail(OD_NOT_FOUND, "no commit of the request is known");
+	}
+	return false;
+}
+
+void Run::AnswerFromLedger(uint64_t changed_rows) {
+	bound = connection.engine->CommittedVersion();
+	scope.changed_rows = changed_rows;
+	PassGate();
+	auto rows = CommittedRows();
+	StatementProperties properties;
+	properties.return_type = rows ? StatementReturnType::CHANGED_ROWS : StatementReturnType::NOTHING;
+	(void)properties.modified_databases[connection.engine->catalog_name];
+	if (rows) {
+		DescribeResult(rows->Types(), {"Count"}, properties, "");
+		Spool(result, std::move(rows), statement.exact_types, true);
+	} else {
+		DescribeResult({LogicalType::BOOLEAN}, {"Success"}, properties, "");
+	}
 }
 
 void Run::RunAll(vector<unique_ptr<SQLStatement>> statements) {
@@ -208,8 +275,11 @@ void Run::RunAll(vector<unique_ptr<SQLStatement>> statements) {
 	if (catalog_changed || !context.transaction.IsAutoCommit()) {
 		od_result_set_catalog_version(result, FinalVersion().Text(*connection.engine).c_str());
 	}
+	PassGate();
 	if (!streaming && rows) {
 		Spool(result, rows->Cast<MaterializedQueryResult>().TakeCollection(), statement.exact_types, wrote);
+	} else if (rows_of_commit) {
+		Spool(result, std::move(rows_of_commit), statement.exact_types, wrote);
 	}
 }
 
@@ -222,6 +292,10 @@ void Run::Execute() {
 	}
 	if (statement.describe_only) {
 		Describe(std::move(statements));
+		return;
+	}
+	type = statements.back()->type;
+	if (Remembered()) {
 		return;
 	}
 	RunAll(std::move(statements));
@@ -253,7 +327,13 @@ od_code od_connection_run(struct od_connection *connection, const struct od_stat
 				connection.run = nullptr;
 			}
 		} detach{*connection};
-		run.Execute();
+		try {
+			run.Execute();
+		} catch (...) {
+			run.Failed();
+			throw;
+		}
+		run.PassGate();
 	});
 	if (connection->Context().transaction.IsAutoCommit()) {
 		connection->transaction_has_version = false;

@@ -7,6 +7,7 @@
 #include "duckdb/main/prepared_statement_data.hpp"
 #include "duckdb/parser/sql_statement.hpp"
 
+#include "engine/gate.hpp"
 #include "engine/settings.hpp"
 
 namespace openduck {
@@ -18,6 +19,10 @@ public:
 	Run(struct od_connection &connection, const struct od_statement &statement, struct od_result *result);
 	//! Throws on failure.
 	void Execute();
+	//! Before the outcome is told: see gate.hpp.
+	void PassGate();
+	//! The same in a handler of what Execute threw; throws what is to be told instead, if anything.
+	void Failed();
 
 	//! Makes a new connection call its running statement back.
 	static void Attach(struct od_connection &connection);
@@ -33,6 +38,9 @@ private:
 	void RunAll(duckdb::vector<duckdb::unique_ptr<duckdb::SQLStatement>> statements);
 	duckdb::unique_ptr<duckdb::QueryResult> RunOne(duckdb::unique_ptr<duckdb::SQLStatement> statement);
 	void Drive(duckdb::PendingQueryResult &pending);
+	bool Remembered();
+	void AnswerFromLedger(uint64_t changed_rows);
+	duckdb::unique_ptr<duckdb::ColumnDataCollection> CommittedRows();
 	void Describe(duckdb::vector<duckdb::unique_ptr<duckdb::SQLStatement>> statements);
 	void DescribeOne(duckdb::unique_ptr<duckdb::SQLStatement> statement);
 
@@ -52,6 +60,9 @@ private:
 	const struct od_statement &statement;
 	struct od_result *result;
 	duckdb::ClientContext &context;
+	CommitScope scope;
+	Gate gate;
+	duckdb::unique_ptr<duckdb::ColumnDataCollection> rows_of_commit; // of one that DuckDB reported as failed
 
 	// the statement at hand
 	duckdb::StatementType type = duckdb::StatementType::INVALID_STATEMENT;

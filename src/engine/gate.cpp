@@ -1,0 +1,72 @@
+// gate.cpp - when a reply may leave, and what the ledger remembers of a request; see gate.hpp and filesystem.cpp.
+#include "engine/gate.hpp"
+
+#include "duckdb/common/allocator.hpp"
+#include "duckdb/execution/operator/helper/physical_materialized_collector.hpp"
+#include "duckdb/main/materialized_query_result.hpp"
+#include "duckdb/main/prepared_statement_data.hpp"
+
+using namespace duckdb;
+
+namespace openduck {
+
+void Gate::Sample() {
+	if (engine.volume && !passed) {
+		lsn = MaxValue<uint64_t>(lsn, od_volume_barrier_lsn(engine.volume));
+	}
+}
+
+void Gate::Pass(const CommitScope &scope) {
+	if (passed || !engine.volume) {
+		return;
+	}
+	passed = true;
+	struct od_error error = {};
+	if (engine.read_only || od_volume_wait_durable(engine.volume, lsn, &error) == OD_OK) {
+		return;
+	}
+	engine.stop = true;
+	if (scope.lsn > od_volume_durable_lsn(engine.volume)) {
+		Fail(OD_OUTCOME_UNKNOWN, "whether the statement took effect is not known yet: %s", error.message);
+	}
+	Fail(OD_UNAVAILABLE, "database \"%s\" is being reopened: %s", engine.catalog_name.c_str(), error.message);
+}
+
+unique_ptr<ColumnDataCollection> CountedRows(uint64_t rows) {
+	auto collection =
+	    make_uniq<ColumnDataCollection>(Allocator::DefaultAllocator(), vector<LogicalType> {LogicalType::BIGINT});
+	DataChunk chunk;
+	chunk.Initialize(Allocator::DefaultAllocator(), collection->Types());
+	chunk.SetValue(0, 0, Value::BIGINT(static_cast<int64_t>(rows)));
+	chunk.SetCardinality(1);
+	collection->Append(chunk);
+	return collection;
+}
+
+namespace {
+
+class CountCollector : public PhysicalMaterializedCollector {
+public:
+	CountCollector(PhysicalPlan &plan, PreparedStatementData &data) : PhysicalMaterializedCollector(plan, data, false) {}
+
+	unique_ptr<QueryResult> GetResult(GlobalSinkState &state) const override {
+		auto result = PhysicalMaterializedCollector::GetResult(state);
+		auto scope = CommitScope::current;
+		if (scope && !result->HasError()) {
+			for (auto &chunk : result->Cast<MaterializedQueryResult>().Collection().Chunks()) {
+				auto value = chunk.GetValue(0, 0);
+				scope->changed_rows = value.IsNull() ? 0 : static_cast<uint64_t>(value.GetValue<int64_t>());
+				break;
+			}
+		}
+		return result;
+	}
+};
+
+} // namespace
+
+unique_ptr<PhysicalOperator> MakeCountCollector(PreparedStatementData &data) {
+	return make_uniq_base<PhysicalOperator, CountCollector>(*data.physical_plan, data);
+}
+
+} // namespace openduck
