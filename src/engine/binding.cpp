@@ -293,6 +293,9 @@ unique_ptr<PhysicalOperator> Run::Planned(ClientContext &cx, PreparedStatementDa
 		}
 	}
 	ThrowIfRejected();
+	if (last && type == StatementType::TRANSACTION_STATEMENT) {
+		return MakeCommitCollector(data, scope);
+	}
 	if (last && Kind(data.properties) == OD_RESULT_CHANGED_ROWS) {
 		return MakeCountCollector(data);
 	}

@@ -13,7 +13,8 @@
 namespace openduck {
 
 //! What the request that runs on this thread adds to the barrier of its commit. Lives on the stack of
-//! od_connection_run; the commit of a statement runs on the thread that called DuckDB.
+//! od_connection_run. An autocommit runs on the thread that called DuckDB; a COMMIT, being a plan of its own, on any of
+//! DuckDB's threads, which then borrows the scope (MakeCommitCollector).
 struct CommitScope {
 	explicit CommitScope(const char *request_id_p) : request_id(request_id_p), outer(current) {
 		current = this;

@@ -63,7 +63,63 @@ public:
 	}
 };
 
+// The sink's local state is made and left on the thread that runs the plan's one task.
+class Borrowed : public LocalSinkState {
+public:
+	explicit Borrowed(CommitScope &scope) : outer(CommitScope::current) {
+		CommitScope::current = &scope;
+	}
+	~Borrowed() override {
+		Return();
+	}
+	void Return() {
+		if (borrowed) {
+			CommitScope::current = outer;
+		}
+		borrowed = false;
+	}
+
+private:
+	CommitScope *outer;
+	bool borrowed = true;
+};
+
+class CommitCollector : public PhysicalResultCollector {
+public:
+	CommitCollector(PhysicalPlan &plan, PreparedStatementData &data, CommitScope &scope_p)
+	    : PhysicalResultCollector(plan, data), scope(scope_p) {}
+
+	unique_ptr<GlobalSinkState> GetGlobalSinkState(ClientContext &) const override {
+		return make_uniq<GlobalSinkState>();
+	}
+	unique_ptr<LocalSinkState> GetLocalSinkState(ExecutionContext &) const override {
+		return make_uniq<Borrowed>(scope);
+	}
+	SinkResultType Sink(ExecutionContext &, DataChunk &, OperatorSinkInput &) const override {
+		return SinkResultType::NEED_MORE_INPUT;
+	}
+	SinkCombineResultType Combine(ExecutionContext &, OperatorSinkCombineInput &input) const override {
+		input.local_state.Cast<Borrowed>().Return();
+		return SinkCombineResultType::FINISHED;
+	}
+	bool ParallelSink() const override {
+		return false;
+	}
+	unique_ptr<QueryResult> GetResult(GlobalSinkState &) const override {
+		return make_uniq<MaterializedQueryResult>(statement_type, properties, names,
+		                                          make_uniq<ColumnDataCollection>(Allocator::DefaultAllocator(), types),
+		                                          ClientProperties());
+	}
+
+private:
+	CommitScope &scope;
+};
+
 } // namespace
+
+unique_ptr<PhysicalOperator> MakeCommitCollector(PreparedStatementData &data, CommitScope &scope) {
+	return make_uniq_base<PhysicalOperator, CommitCollector>(*data.physical_plan, data, scope);
+}
 
 unique_ptr<PhysicalOperator> MakeCountCollector(PreparedStatementData &data) {
 	return make_uniq_base<PhysicalOperator, CountCollector>(*data.physical_plan, data);

@@ -33,6 +33,9 @@ private:
 
 //! The result of a statement that changed rows, made of the number.
 duckdb::unique_ptr<duckdb::ColumnDataCollection> CountedRows(uint64_t rows);
+//! For COMMIT: lends `scope` to the thread that executes it.
+duckdb::unique_ptr<duckdb::PhysicalOperator> MakeCommitCollector(duckdb::PreparedStatementData &data,
+                                                                 CommitScope &scope);
 //! Collects such a result, and tells the running request its number before DuckDB commits.
 duckdb::unique_ptr<duckdb::PhysicalOperator> MakeCountCollector(duckdb::PreparedStatementData &data);
 
