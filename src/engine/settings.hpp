@@ -17,7 +17,7 @@ public:
 private:
 	struct Saved {
 		std::string name;
-		bool was_set; // by the session, else the value came from the server
+		bool was_set = false; // by the session, else the value came from the server
 		duckdb::Value value;
 		duckdb::vector<duckdb::CatalogSearchEntry> path; // schema and search_path
 	};
