@@ -1,41 +1,26 @@
-// rebuild.c - see rebuild.h.
-#include "storage/rebuild.h"
+// rebuild.c - the rows; see rebuild.h.
+#include "storage/rebuild_internal.h"
 
 #include "base/alloc.h"
-#include "metastore/metastore.h"
-#include "storage/survey.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #define EPOCH_GAP (UINT64_C(1) << 20) // more than the openings between two layers
+#define NAME_KEPT 200                 // bytes of a name that another one has, before "-recovered-UUID"
 
-struct branch {
-    struct od_meta_branch row;
-    const struct od_survey_layer *tip, *first, *below; // below: the layer of another branch that it begins with
-    size_t count;
-    uint64_t epoch; // the highest seen
-    bool broken;
-};
-
-struct work {
-    struct od_rebuild *rebuild;
-    struct od_survey survey;
-    bool *kept;              // of each layer of the survey: it is in its branch's history
-    struct branch *branches; // in order of uuid
-    size_t count;
-    struct od_error first_problem;
-    // rows
-    struct od_meta_branch *rows;
-    struct od_meta_database *databases;
+struct rows {
+    struct od_meta_branch *branches;
+    struct od_meta_database *databases; // as many
     struct od_meta_layer *layers;
-    size_t layer_count, row_count;
+    struct od_meta_snapshot *snapshots;
+    size_t branch_count, layer_count, snapshot_count;
 };
 
-static void note_problem(void *context, const char *key, const struct od_error *why)
+void od_rebuild_problem(void *context, const char *key, const struct od_error *why)
 {
-    struct work *work = context;
+    struct od_rebuild_work *work = context;
     if (work->rebuild->problems++ == 0)
         work->first_problem = *why;
     if (work->rebuild->problem)
@@ -44,131 +29,11 @@ static void note_problem(void *context, const char *key, const struct od_error *
 
 static void note_progress(void *context, uint64_t objects, uint64_t bytes)
 {
-    struct od_rebuild *rebuild = ((struct work *)context)->rebuild;
+    struct od_rebuild *rebuild = ((struct od_rebuild_work *)context)->rebuild;
     rebuild->objects_seen = objects;
     rebuild->bytes = bytes;
     if (rebuild->progress)
         rebuild->progress(rebuild->context, objects, bytes);
-}
-
-static void break_branch(struct work *work, struct branch *branch, const struct od_survey_layer *layer,
-                         const struct od_error *why)
-{
-    char key[OD_LAYER_KEY_BYTES];
-    od_layer_key(&layer->header.layer, key);
-    branch->broken = true;
-    note_problem(work, key, why);
-}
-
-static int by_uuid(const void *a, const void *b)
-{
-    const struct branch *left = a, *right = b;
-    return memcmp(&left->row.branch, &right->row.branch, sizeof left->row.branch);
-}
-
-static struct branch *find_branch(const struct work *work, const struct od_uuid *uuid)
-{
-    struct branch key = {.row.branch = *uuid};
-    return bsearch(&key, work->branches, work->count, sizeof key, by_uuid);
-}
-
-static bool is_newer(const struct od_survey_layer *layer, const struct od_survey_layer *tip)
-{
-    if (!tip || layer->header.epoch != tip->header.epoch)
-        return !tip || layer->header.epoch > tip->header.epoch;
-    return layer->header.depth > tip->header.depth;
-}
-
-// One entry for each branch, with its tip.
-static od_code find_branches(struct work *work, struct od_error *err)
-{
-    const struct od_survey *survey = &work->survey;
-    size_t kept = 0;
-    work->branches = od_calloc(survey->count ? survey->count : 1, sizeof *work->branches);
-    work->kept = od_calloc(survey->count ? survey->count : 1, sizeof *work->kept);
-    if (!work->branches || !work->kept)
-        return od_fail(err, OD_NO_MEMORY, "out of memory for the branches of %zu layers", survey->count);
-    for (size_t i = 0; i < survey->count; i++)
-        work->branches[i].row.branch = survey->layers[i].header.branch;
-    if (survey->count > 1)
-        qsort(work->branches, survey->count, sizeof *work->branches, by_uuid);
-    for (size_t i = 0; i < survey->count; i++)
-        if (kept == 0 || by_uuid(&work->branches[kept - 1], &work->branches[i]) != 0)
-            work->branches[kept++] = work->branches[i];
-    work->count = kept;
-    for (size_t i = 0; i < survey->count; i++) {
-        const struct od_survey_layer *layer = &survey->layers[i];
-        struct branch *branch = find_branch(work, &layer->header.branch);
-        if (is_newer(layer, branch->tip))
-            branch->tip = layer;
-        if (layer->header.epoch > branch->epoch)
-            branch->epoch = layer->header.epoch;
-    }
-    return OD_OK;
-}
-
-// From the tip down to the first layer of the branch. Depths fall, so it ends.
-static void walk(struct work *work, struct branch *branch)
-{
-    struct od_error why = {0};
-    const struct od_survey_layer *layer = branch->tip, *parent;
-    for (;;) {
-        branch->count++;
-        branch->first = layer;
-        work->kept[layer - work->survey.layers] = true;
-        if (od_survey_parent(&work->survey, layer, &parent, &why) != OD_OK) {
-            break_branch(work, branch, layer, &why);
-            return;
-        }
-        if (!parent || !od_uuid_equal(&parent->header.branch, &branch->row.branch))
-            break;
-        layer = parent;
-    }
-    branch->below = parent;
-}
-
-static bool is_kept(const struct work *work, const struct od_survey_layer *layer)
-{
-    return work->kept[layer - work->survey.layers] && !find_branch(work, &layer->header.branch)->broken;
-}
-
-// One epoch is one writer, and one writer has one history.
-static void check_epochs(struct work *work)
-{
-    for (size_t i = 0; i < work->survey.count; i++) {
-        const struct od_survey_layer *layer = &work->survey.layers[i];
-        struct branch *branch = find_branch(work, &layer->header.branch);
-        if (branch->broken || layer->header.epoch != branch->epoch || is_kept(work, layer))
-            continue;
-        struct od_error why;
-        char one[OD_LAYER_KEY_BYTES], other[OD_LAYER_KEY_BYTES];
-        od_layer_key(&layer->header.layer, one);
-        od_layer_key(&branch->tip->header.layer, other);
-        (void)od_fail(&why, OD_CORRUPT, "%s and %s are of epoch %llu of one branch, but of different histories", one,
-                      other, (unsigned long long)branch->epoch);
-        break_branch(work, branch, layer, &why);
-    }
-}
-
-// A branch stands on a layer of another one that is kept.
-static void check_foundations(struct work *work)
-{
-    bool changed = true;
-    while (changed) {
-        changed = false;
-        for (size_t i = 0; i < work->count; i++) {
-            struct branch *branch = &work->branches[i];
-            if (branch->broken || !branch->below || is_kept(work, branch->below))
-                continue;
-            struct od_error why;
-            char key[OD_LAYER_KEY_BYTES], below[OD_LAYER_KEY_BYTES];
-            od_layer_key(&branch->first->header.layer, key);
-            od_layer_key(&branch->below->header.layer, below);
-            (void)od_fail(&why, OD_CORRUPT, "%s begins with %s, which is in no history (offset 48)", key, below);
-            break_branch(work, branch, branch->first, &why);
-            changed = true;
-        }
-    }
 }
 
 static struct od_meta_layer layer_row(const struct od_survey_layer *layer)
@@ -188,44 +53,165 @@ static struct od_meta_layer layer_row(const struct od_survey_layer *layer)
     return row;
 }
 
-static void add_branch(struct work *work, const struct branch *branch)
+static void add_branch(const struct od_rebuild_work *work, const struct od_rebuilt_branch *branch, struct rows *rows)
 {
-    struct od_meta_branch *row = &work->rows[work->row_count];
-    struct od_meta_database *database = &work->databases[work->row_count++];
-    char uuid[OD_UUID_TEXT_BYTES];
-    *row = branch->row;
-    if (branch->below) {
-        row->parent_branch = branch->below->header.branch;
-        row->parent_layer = branch->below->header.layer;
+    struct od_meta_branch *row = &rows->branches[rows->branch_count];
+    struct od_meta_database *database = &rows->databases[rows->branch_count++];
+    const struct od_branch_description *said = branch->description;
+    row->branch = database->branch = branch->branch;
+    if (said) {
+        row->parent_branch = said->parent_branch;
+        row->parent_layer = said->parent_layer;
+        row->start_lsn = said->start_lsn;
+        row->tip_time_us = database->created_us = said->created_us;
+        memcpy(database->name, said->name, sizeof database->name);
+    } else {
+        if (branch->below) {
+            row->parent_branch = branch->below->header.branch;
+            row->parent_layer = branch->below->header.layer;
+        }
+        row->start_lsn = branch->first->header.first_lsn;
+        database->created_us = branch->first->end.first_time_us;
     }
-    row->start_lsn = branch->first->header.first_lsn;
+    row->tip_lsn = row->start_lsn;
+    if (branch->tip) {
+        row->tip_layer = branch->tip->header.layer;
+        row->tip_lsn = branch->tip->end.lsn;
+        row->tip_time_us = branch->tip->end.time_us;
+    }
     row->epoch = branch->epoch + EPOCH_GAP;
-    row->epoch_start_lsn = row->tip_lsn = branch->tip->end.lsn;
-    row->tip_layer = branch->tip->header.layer;
-    row->tip_time_us = branch->tip->end.time_us;
-    od_uuid_format(&row->branch, uuid);
-    snprintf(database->name, sizeof database->name, "recovered-%s", uuid);
-    database->branch = row->branch;
-    database->created_us = branch->first->end.first_time_us;
+    row->epoch_start_lsn = row->tip_lsn;
     const struct od_survey_layer *layer = branch->tip;
-    for (size_t i = 0; i < branch->count; i++) {
-        work->layers[work->layer_count++] = layer_row(layer);
+    for (size_t i = 0; i < branch->layers; i++) {
+        rows->layers[rows->layer_count++] = layer_row(layer);
         layer = od_survey_find(&work->survey, &layer->header.parent);
     }
 }
 
-static od_code make_rows(struct work *work, struct od_error *err)
+// NAME-recovered-UUID.
+static void rename_row(char name[OD_META_NAME_BYTES], const struct od_uuid *uuid)
 {
-    size_t branches = work->count ? work->count : 1, layers = work->survey.count ? work->survey.count : 1;
-    work->rows = od_calloc(branches, sizeof *work->rows);
-    work->databases = od_calloc(branches, sizeof *work->databases);
-    work->layers = od_calloc(layers, sizeof *work->layers);
-    if (!work->rows || !work->databases || !work->layers)
+    char text[OD_UUID_TEXT_BYTES], old[OD_META_NAME_BYTES];
+    od_uuid_format(uuid, text);
+    memcpy(old, name, sizeof old);
+    snprintf(name, OD_META_NAME_BYTES, "%.*s%srecovered-%s", NAME_KEPT, old, old[0] ? "-" : "", text);
+}
+
+struct candidate {
+    struct od_meta_database *database;
+    bool has_layers;
+};
+
+static int by_name(const void *a, const void *b)
+{
+    const struct candidate *left = a, *right = b;
+    int order = strcmp(left->database->name, right->database->name);
+    if (order == 0)
+        order = (int)right->has_layers - (int)left->has_layers;
+    if (order == 0)
+        order = (left->database->created_us < right->database->created_us) -
+                (left->database->created_us > right->database->created_us);
+    return order;
+}
+
+// A dropped database and a refused attempt to make one left descriptions too: of several with one name, one keeps it: one
+// with layers, of those the newest.
+static od_code name_databases(struct rows *rows, struct od_error *err)
+{
+    struct candidate *all = od_calloc(rows->branch_count ? rows->branch_count : 1, sizeof *all);
+    if (!all)
+        return od_fail(err, OD_NO_MEMORY, "out of memory for the names of %zu databases", rows->branch_count);
+    for (size_t i = 0; i < rows->branch_count; i++)
+        all[i] = (struct candidate){&rows->databases[i], !od_uuid_is_zero(&rows->branches[i].tip_layer)};
+    if (rows->branch_count > 1)
+        qsort(all, rows->branch_count, sizeof *all, by_name);
+    char last[OD_META_NAME_BYTES] = "";
+    for (size_t i = 0; i < rows->branch_count; i++) {
+        struct od_meta_database *database = all[i].database;
+        if (strcmp(database->name, last) == 0) // also without a name
+            rename_row(database->name, &database->branch);
+        else
+            memcpy(last, database->name, sizeof last);
+    }
+    od_free(all);
+    return OD_OK;
+}
+
+static bool holds(const struct od_survey_layer *layer, uint64_t lsn)
+{
+    return layer->header.first_lsn < lsn && lsn <= layer->end.lsn;
+}
+
+// false: its branch is not there; a broken one was reported already.
+static bool add_snapshot(struct od_rebuild_work *work, const struct od_meta_snapshot *snapshot, struct rows *rows)
+{
+    const struct od_rebuilt_branch *branch = od_rebuild_find(work, &snapshot->position.branch);
+    if (!branch)
+        return false;
+    if (branch->broken)
+        return true;
+    struct od_meta_snapshot *row = &rows->snapshots[rows->snapshot_count++];
+    *row = *snapshot;
+    // What was a journal may be a layer now; a position beyond the tip is in a journal still.
+    const struct od_survey_layer *layer = branch->tip;
+    for (size_t i = 0; i < branch->layers && layer; i++) {
+        if (holds(layer, row->position.lsn)) {
+            row->layer = layer->header.layer;
+            break;
+        }
+        layer = od_survey_find(&work->survey, &layer->header.parent);
+    }
+    return true;
+}
+
+static int by_branch_and_name(const void *a, const void *b)
+{
+    const struct od_meta_snapshot *left = a, *right = b;
+    int order = memcmp(&left->position.branch, &right->position.branch, sizeof left->position.branch);
+    if (order == 0)
+        order = strcmp(left->name, right->name);
+    return order ? order : (left->created_us < right->created_us) - (left->created_us > right->created_us);
+}
+
+static void add_snapshots(struct od_rebuild_work *work, struct rows *rows)
+{
+    const struct od_meta_snapshot *all = work->survey.snapshots.rows;
+    for (size_t i = 0; i < work->survey.snapshots.count; i++) {
+        char key[OD_DESCRIPTION_KEY_BYTES];
+        struct od_error why;
+        if (add_snapshot(work, &all[i], rows))
+            continue;
+        od_snapshot_key(&all[i].snapshot, key);
+        (void)od_fail(&why, OD_CORRUPT, "%s is of a branch of which nothing else is there (offset 32)", key);
+        od_rebuild_problem(work, key, &why);
+    }
+    if (rows->snapshot_count > 1)
+        qsort(rows->snapshots, rows->snapshot_count, sizeof *rows->snapshots, by_branch_and_name);
+    // Left by a drop that did not finish: the newest has the name.
+    const struct od_meta_snapshot *kept = NULL;
+    for (size_t i = 0; i < rows->snapshot_count; i++) {
+        struct od_meta_snapshot *row = &rows->snapshots[i];
+        if (kept && od_uuid_equal(&kept->position.branch, &row->position.branch) && strcmp(kept->name, row->name) == 0)
+            rename_row(row->name, &row->snapshot);
+        else
+            kept = row;
+    }
+}
+
+static od_code make_rows(struct od_rebuild_work *work, struct rows *rows, struct od_error *err)
+{
+    size_t layers = work->survey.layers.count, snapshots = work->survey.snapshots.count;
+    rows->branches = od_calloc(work->count ? work->count : 1, sizeof *rows->branches);
+    rows->databases = od_calloc(work->count ? work->count : 1, sizeof *rows->databases);
+    rows->layers = od_calloc(layers ? layers : 1, sizeof *rows->layers);
+    rows->snapshots = od_calloc(snapshots ? snapshots : 1, sizeof *rows->snapshots);
+    if (!rows->branches || !rows->databases || !rows->layers || !rows->snapshots)
         return od_fail(err, OD_NO_MEMORY, "out of memory for the rows of %zu layers", layers);
     for (size_t i = 0; i < work->count; i++)
         if (!work->branches[i].broken)
-            add_branch(work, &work->branches[i]);
-    return OD_OK;
+            add_branch(work, &work->branches[i], rows);
+    add_snapshots(work, rows);
+    return name_databases(rows, err);
 }
 
 // `restore` refuses too, but only after everything was read.
@@ -240,10 +226,10 @@ static od_code check_empty(struct od_metastore *metadata, struct od_error *err)
     return rc;
 }
 
-static od_code refuse(const struct work *work, struct od_error *err)
+static od_code refuse(const struct od_rebuild_work *work, struct od_error *err)
 {
     return od_fail(err, OD_CORRUPT,
-                   "%llu problems among the layers; nothing was written (a partial rebuild goes on without what they "
+                   "%llu problems among the objects; nothing was written (a partial rebuild goes on without what they "
                    "concern). The first: %s",
                    (unsigned long long)work->rebuild->problems, work->first_problem.message);
 }
@@ -252,30 +238,29 @@ od_code od_rebuild_run(struct od_rebuild *rebuild, struct od_error *err)
 {
     od_code rc = OD_OK;
     struct od_metastore *metadata = rebuild->metadata;
-    struct work work = {.rebuild = rebuild};
+    struct od_rebuild_work work = {.rebuild = rebuild};
+    struct rows rows = {0};
     work.survey = (struct od_survey){
-        .objects = rebuild->objects, .problem = note_problem, .progress = note_progress, .context = &work};
+        .objects = rebuild->objects, .problem = od_rebuild_problem, .progress = note_progress, .context = &work};
     rebuild->objects_seen = rebuild->bytes = rebuild->problems = rebuild->outside = 0;
-    rebuild->databases = rebuild->branches = rebuild->layers = 0;
+    rebuild->databases = rebuild->branches = rebuild->layers = rebuild->snapshots = 0;
     OD_TRY(check_empty(metadata, err));
     OD_TRY(od_survey_run(&work.survey, err));
-    OD_TRY(find_branches(&work, err));
-    for (size_t i = 0; i < work.count; i++)
-        walk(&work, &work.branches[i]);
-    check_epochs(&work);
-    check_foundations(&work);
+    OD_TRY(od_rebuild_histories(&work, err));
+    OD_TRY(make_rows(&work, &rows, err));
     if (rebuild->problems > 0 && !rebuild->partial)
         OD_TRY(refuse(&work, err));
-    OD_TRY(make_rows(&work, err));
-    OD_TRY(metadata->ops->restore(metadata, work.databases, work.row_count, work.rows, work.row_count, work.layers,
-                                  work.layer_count, NULL, 0, err));
-    rebuild->databases = rebuild->branches = work.row_count;
-    rebuild->layers = work.layer_count;
-    rebuild->outside = work.survey.count - work.layer_count;
+    OD_TRY(metadata->ops->restore(metadata, rows.databases, rows.branch_count, rows.branches, rows.branch_count,
+                                  rows.layers, rows.layer_count, rows.snapshots, rows.snapshot_count, err));
+    rebuild->databases = rebuild->branches = rows.branch_count;
+    rebuild->layers = rows.layer_count;
+    rebuild->snapshots = rows.snapshot_count;
+    rebuild->outside = work.survey.layers.count - rows.layer_count;
 out:
-    od_free(work.rows);
-    od_free(work.databases);
-    od_free(work.layers);
+    od_free(rows.branches);
+    od_free(rows.databases);
+    od_free(rows.layers);
+    od_free(rows.snapshots);
     od_free(work.branches);
     od_free(work.kept);
     od_survey_release(&work.survey);

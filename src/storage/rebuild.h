@@ -1,9 +1,10 @@
-// rebuild.h - the metadata from the layers alone, into an empty metadata store.
+// rebuild.h - the metadata from the objects alone, into an empty metadata store.
 //
-// Each branch that has layers gets a row: its tip is the newest layer of its highest epoch, its history what that layer
-// continues, step by step. Layers outside that history (an overtaken writer had put them, and was refused) get no row and
-// are left where they are. What layers do not say is lost: names (each branch becomes the database "recovered-UUID", also a
-// dropped one's), snapshots, and databases without layers.
+// Each branch that has a description or layers gets a row, and each a database. Its tip is the newest layer of its highest
+// epoch, its history what that layer continues, step by step. Layers outside that history (an overtaken writer had put
+// them, and was refused) get no row and are left where they are. That a database was dropped is not among the objects: it
+// comes back. Of several with one name, one with layers keeps it (of those the newest); the others are called
+// NAME-recovered-UUID. A branch without a description is called recovered-UUID.
 //
 //   R1  The objects are only read. The metadata gets everything in one transaction, or nothing.
 //   R2  The epoch of a branch is far beyond every one its layers name, so that no number is given twice (epochs that left
@@ -31,9 +32,9 @@ struct od_rebuild {
     void (*progress)(void *context, uint64_t objects, uint64_t bytes); // NULL is fine, like the next one
     void (*problem)(void *context, const char *key, const struct od_error *why);
     void *context;
-    uint64_t objects_seen, bytes;         // filled
-    uint64_t databases, branches, layers; // rows made
-    uint64_t outside;                     // layers outside every history
+    uint64_t objects_seen, bytes;                    // filled
+    uint64_t databases, branches, layers, snapshots; // rows made
+    uint64_t outside;                                // layers outside every history
     uint64_t problems;
 };
 

@@ -7,23 +7,20 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define PREFIX "layers/"
-
 // Damage of one object, not of the store or of this process.
 static bool is_problem(od_code code)
 {
     return code == OD_CORRUPT || code == OD_UNSUPPORTED || code == OD_NOT_FOUND;
 }
 
-static od_code read_layer(struct od_survey *survey, const char *key, struct od_survey_layer *row, struct od_error *err)
+static od_code read_layer(struct od_survey *survey, const char *key, const struct od_uuid *uuid, void *out,
+                          struct od_error *err)
 {
     od_code rc = OD_OK;
+    struct od_survey_layer *row = out;
     struct od_journal *layer = NULL;
     struct od_footer footer = {0};
-    struct od_uuid uuid;
-    if (od_uuid_parse(key + strlen(PREFIX), &uuid, NULL) != OD_OK)
-        return od_fail(err, OD_CORRUPT, "%s does not have the name of a layer", key);
-    OD_TRY(od_layer_open(survey->objects, &uuid, &layer, err));
+    OD_TRY(od_layer_open(survey->objects, uuid, &layer, err));
     OD_TRY(od_footer_read(layer, 0, &footer, err));
     if (footer.depth > 0 && !od_uuid_equal(&footer.lineage[footer.depth - 1], &layer->header.parent))
         OD_TRY(od_fail(err, OD_CORRUPT, "%s: header block and footer name different parents (offset 48)", key));
@@ -34,33 +31,115 @@ out:
     return rc;
 }
 
+static od_code read_description(struct od_survey *survey, const char *key, uint8_t out[OD_DESCRIPTION_BYTES_MAX],
+                                size_t *bytes, struct od_error *err)
+{
+    struct od_object *object;
+    od_code rc = od_objstore_open(survey->objects, key, &object, err);
+    if (rc != OD_OK)
+        return rc;
+    uint64_t size = od_object_bytes(object);
+    *bytes = (size_t)size;
+    rc = size > OD_DESCRIPTION_BYTES_MAX ? od_fail(err, OD_CORRUPT, "%s is not a description of OpenDuck (offset %u)",
+                                                   key, OD_DESCRIPTION_BYTES_MAX)
+                                         : od_object_read(object, 0, out, *bytes, err);
+    od_object_close(object);
+    return rc;
+}
+
+static od_code check_uuid(const char *key, const struct od_uuid *expected, const struct od_uuid *found,
+                          struct od_error *err)
+{
+    return od_uuid_equal(expected, found) ? OD_OK
+                                          : od_fail(err, OD_CORRUPT, "%s describes something else (offset 16)", key);
+}
+
+static od_code read_branch(struct od_survey *survey, const char *key, const struct od_uuid *uuid, void *out,
+                           struct od_error *err)
+{
+    uint8_t data[OD_DESCRIPTION_BYTES_MAX];
+    size_t bytes;
+    od_code rc = read_description(survey, key, data, &bytes, err);
+    if (rc == OD_OK)
+        rc = od_branch_decode(data, bytes, key, out, err);
+    return rc == OD_OK ? check_uuid(key, uuid, &((struct od_branch_description *)out)->branch, err) : rc;
+}
+
+static od_code read_snapshot(struct od_survey *survey, const char *key, const struct od_uuid *uuid, void *out,
+                             struct od_error *err)
+{
+    uint8_t data[OD_DESCRIPTION_BYTES_MAX];
+    size_t bytes;
+    od_code rc = read_description(survey, key, data, &bytes, err);
+    if (rc == OD_OK)
+        rc = od_snapshot_decode(data, bytes, key, out, err);
+    return rc == OD_OK ? check_uuid(key, uuid, &((struct od_meta_snapshot *)out)->snapshot, err) : rc;
+}
+
+// One kind of object: PREFIXUUID.
+struct kind {
+    struct od_survey *survey;
+    const char *prefix;
+    struct od_survey_list *list;
+    size_t row_bytes;
+    od_code (*read)(struct od_survey *survey, const char *key, const struct od_uuid *uuid, void *out,
+                    struct od_error *err);
+};
+
 static od_code visit(void *context, const char *key, uint64_t bytes, struct od_error *err)
 {
-    struct od_survey *survey = context;
+    const struct kind *kind = context;
+    struct od_survey *survey = kind->survey;
+    struct od_survey_list *list = kind->list;
     struct od_error why = {0};
-    if (survey->count == survey->capacity) {
-        size_t capacity = survey->capacity ? 2 * survey->capacity : 64;
-        struct od_survey_layer *grown = od_realloc(survey->layers, capacity * sizeof *grown);
+    struct od_uuid uuid;
+    if (list->count == list->capacity) {
+        size_t capacity = list->capacity ? 2 * list->capacity : 64;
+        void *grown = od_realloc(list->rows, capacity * kind->row_bytes);
         if (!grown)
-            return od_fail(err, OD_NO_MEMORY, "out of memory for a list of %zu layers", capacity);
-        survey->layers = grown;
-        survey->capacity = capacity;
+            return od_fail(err, OD_NO_MEMORY, "out of memory for a list of %zu objects", capacity);
+        list->rows = grown;
+        list->capacity = capacity;
     }
-    od_code rc = read_layer(survey, key, &survey->layers[survey->count], &why);
-    if (rc == OD_OK) {
-        survey->count++;
-    } else if (is_problem(rc)) {
-        survey->problem(survey->context, key, &why);
-    } else {
+    od_code rc = OD_OK;
+    if (od_uuid_parse(key + strlen(kind->prefix), &uuid, NULL) != OD_OK)
+        rc = od_fail(&why, OD_CORRUPT, "%s does not end in a uuid", key);
+    else
+        rc = kind->read(survey, key, &uuid, (uint8_t *)list->rows + list->count * kind->row_bytes, &why);
+    if (rc != OD_OK && !is_problem(rc)) {
         if (err)
             *err = why;
         return rc;
     }
+    if (rc == OD_OK)
+        list->count++;
+    else
+        survey->problem(survey->context, key, &why);
     survey->objects_seen++;
     survey->bytes_seen += bytes;
     if (survey->progress)
         survey->progress(survey->context, survey->objects_seen, survey->bytes_seen);
     return OD_OK;
+}
+
+od_code od_survey_run(struct od_survey *survey, struct od_error *err)
+{
+    struct kind kinds[] = {
+        {survey, "layers/", &survey->layers, sizeof(struct od_survey_layer), read_layer},
+        {survey, "branches/", &survey->branches, sizeof(struct od_branch_description), read_branch},
+        {survey, "snapshots/", &survey->snapshots, sizeof(struct od_meta_snapshot), read_snapshot},
+    };
+    od_code rc = OD_OK;
+    for (size_t i = 0; i < sizeof kinds / sizeof *kinds && rc == OD_OK; i++)
+        rc = od_objstore_list(survey->objects, kinds[i].prefix, visit, &kinds[i], err); // in order of key, so of uuid
+    return rc;
+}
+
+void od_survey_release(struct od_survey *survey)
+{
+    od_free(survey->layers.rows);
+    od_free(survey->branches.rows);
+    od_free(survey->snapshots.rows);
 }
 
 static int by_uuid(const void *a, const void *b)
@@ -69,23 +148,10 @@ static int by_uuid(const void *a, const void *b)
     return memcmp(&left->header.layer, &right->header.layer, sizeof left->header.layer);
 }
 
-od_code od_survey_run(struct od_survey *survey, struct od_error *err)
-{
-    od_code rc = od_objstore_list(survey->objects, PREFIX, visit, survey, err);
-    if (rc == OD_OK && survey->count > 1)
-        qsort(survey->layers, survey->count, sizeof *survey->layers, by_uuid);
-    return rc;
-}
-
-void od_survey_release(struct od_survey *survey)
-{
-    od_free(survey->layers);
-}
-
 const struct od_survey_layer *od_survey_find(const struct od_survey *survey, const struct od_uuid *layer)
 {
     struct od_survey_layer key = {.header.layer = *layer};
-    return survey->count ? bsearch(&key, survey->layers, survey->count, sizeof key, by_uuid) : NULL;
+    return survey->layers.count ? bsearch(&key, survey->layers.rows, survey->layers.count, sizeof key, by_uuid) : NULL;
 }
 
 od_code od_survey_parent(const struct od_survey *survey, const struct od_survey_layer *layer,

@@ -1,7 +1,8 @@
-// survey.h - private: all layers that are among the objects, by what they say of themselves: header block and footer.
+// survey.h - private: what the objects say: every layer by its header block and footer, every description.
 #ifndef OD_STORAGE_SURVEY_H
 #define OD_STORAGE_SURVEY_H
 
+#include "storage/describe.h"
 #include "storage/lineage.h"
 
 struct od_survey_layer {
@@ -10,20 +11,30 @@ struct od_survey_layer {
     uint64_t bytes; // of the object
 };
 
+struct od_survey_list {
+    void *rows; // in order of uuid
+    size_t count, capacity;
+};
+
 struct od_survey {
     struct od_objstore *objects; // borrowed
-    // An object that is no layer, or a damaged one; it is passed over. `why` names object and offset.
+    // An object that is not what its key says, or a damaged one; it is passed over. `why` names object and offset.
     void (*problem)(void *context, const char *key, const struct od_error *why);
     void (*progress)(void *context, uint64_t objects, uint64_t bytes); // NULL is fine
     void *context;
-    struct od_survey_layer *layers; // filled: in order of uuid
-    size_t count, capacity;
+    struct od_survey_list layers;    // filled: of od_survey_layer
+    struct od_survey_list branches;  // of od_branch_description
+    struct od_survey_list snapshots; // of od_meta_snapshot
     uint64_t objects_seen, bytes_seen;
 };
 
 // Lists and reads. Errors are those of the store and OD_NO_MEMORY. od_survey_release, also after an error.
 OD_CHECKED od_code od_survey_run(struct od_survey *survey, struct od_error *err);
 void od_survey_release(struct od_survey *survey);
+static inline const struct od_survey_layer *od_survey_layers(const struct od_survey *survey)
+{
+    return survey->layers.rows;
+}
 const struct od_survey_layer *od_survey_find(const struct od_survey *survey, const struct od_uuid *layer); // or NULL
 // The layer below it (NULL: it is the first), which must be there and end where this one goes on: OD_CORRUPT.
 OD_CHECKED od_code od_survey_parent(const struct od_survey *survey, const struct od_survey_layer *layer,

@@ -131,8 +131,6 @@ static void rebuilt_metadata_says_the_same(void **state)
     struct od_rebuild summary;
     struct od_error err = {0};
     struct od_meta_branch branch = create("d"), clone = {.branch = {{9}}}, empty;
-    assert_int_equal(rebuild(false, &summary, &err), OD_OK); // no objects, nothing to say
-    assert_int_equal(summary.branches, 0);
     write_layers(meta, "journals", "d", 3, model);
     assert_int_equal(meta->ops->branch_get(meta, &branch.branch, &branch, NULL), OD_OK);
     clone.parent_branch = branch.branch;
@@ -145,26 +143,130 @@ static void rebuilt_metadata_says_the_same(void **state)
 
     if (rebuild(false, &summary, &err) != OD_OK)
         fail_msg("%s", err.message);
-    assert_int_equal(summary.objects_seen, 7);
+    assert_int_equal(summary.objects_seen, 9); // the clone has no description
     assert_int_equal(summary.layers, 7);
-    assert_int_equal(summary.branches, 2);
-    assert_int_equal(summary.databases, 2);
+    assert_int_equal(summary.branches, 3);
+    assert_int_equal(summary.databases, 3);
     assert_int_equal(summary.outside, 0);
     assert_true(summary.bytes > 7 * 4096);
     expect_same_branch(&branch.branch);
     expect_same_branch(&clone.branch);
-    assert_int_equal(rebuilt->ops->branch_get(rebuilt, &empty.branch, &empty, NULL), OD_NOT_FOUND);
+    expect_same_branch(&empty.branch);
+    struct od_meta_database *databases;
+    size_t count;
+    char recovered[64] = "recovered-";
+    od_uuid_format(&clone.branch, recovered + strlen(recovered));
+    assert_int_equal(rebuilt->ops->database_list(rebuilt, &databases, &count, NULL), OD_OK);
+    assert_string_equal(databases[0].name, "d");
+    assert_string_equal(databases[1].name, "empty");
+    assert_string_equal(databases[2].name, recovered);
+    od_free(databases);
     assert_int_equal(rebuild(false, &summary, &err), OD_EXISTS);
 
     struct od_store *store;
     struct od_volume *volume;
-    char name[64] = "recovered-";
-    od_uuid_format(&branch.branch, name + strlen(name));
     assert_int_equal(open_store(in_scratch("journals"), rebuilt, objects, &store, NULL), OD_OK);
-    assert_int_equal(od_volume_open(store, name, false, &volume, NULL), OD_OK);
+    assert_int_equal(od_volume_open(store, "d", false, &volume, NULL), OD_OK);
     expect_equal(volume, model);
     od_volume_close(volume);
     od_store_close(store);
+}
+
+static void expect_snapshots(const struct od_uuid *branch, size_t expected)
+{
+    struct od_meta_snapshot *a, *b;
+    size_t a_count, b_count;
+    assert_int_equal(meta->ops->snapshot_list(meta, branch, &a, &a_count, NULL), OD_OK);
+    assert_int_equal(rebuilt->ops->snapshot_list(rebuilt, branch, &b, &b_count, NULL), OD_OK);
+    assert_int_equal(a_count, expected);
+    assert_int_equal(b_count, expected);
+    for (size_t i = 0; i < expected; i++) {
+        assert_true(od_meta_snapshot_same(&a[i], &b[i]));
+        assert_int_equal(a[i].created_us, b[i].created_us);
+    }
+    od_free(a);
+    od_free(b);
+}
+
+static void names_snapshots_and_clones_come_back(void **state)
+{
+    (void)state;
+    struct od_rebuild summary;
+    struct od_error err = {0};
+    struct od_store *store;
+    struct od_volume *volume;
+    struct od_meta_snapshot snapshot;
+    struct od_meta_database clone, *databases;
+    size_t count;
+    uint64_t lsn, within;
+    char selector[32];
+    static uint8_t block[16384] = {1};
+    struct od_meta_branch old = create("d"), branch, never;
+    write_layers(meta, "journals", "d", 1, NULL);
+    assert_int_equal(meta->ops->database_drop(meta, "d", NULL), OD_OK);
+    branch = create("d");
+    never = create("never"); // and a second time, which is refused, but described
+    assert_int_equal(open_store(in_scratch("journals"), meta, objects, &store, NULL), OD_OK);
+    assert_int_equal(od_store_create(store, "never", NULL), OD_EXISTS);
+    assert_int_equal(od_volume_open(store, "d", true, &volume, NULL), OD_OK);
+    assert_int_equal(od_volume_write(volume, OD_VOLUME_DATABASE, 12288, block, sizeof block, NULL), OD_OK);
+    assert_int_equal(od_volume_barrier(volume, NULL, &within, NULL), OD_OK);
+    assert_int_equal(od_volume_write(volume, OD_VOLUME_DATABASE, 12288, block, sizeof block, NULL), OD_OK);
+    assert_int_equal(od_volume_barrier(volume, NULL, &lsn, NULL), OD_OK);
+    assert_int_equal(od_volume_flush(volume, NULL), OD_OK);
+    assert_int_equal(od_store_snapshot_create(store, "d", "s", volume, &snapshot, NULL), OD_OK);
+    assert_int_equal(od_volume_write(volume, OD_VOLUME_DATABASE, 12288, block, sizeof block, NULL), OD_OK);
+    assert_int_equal(od_volume_barrier(volume, NULL, &lsn, NULL), OD_OK);
+    assert_int_equal(od_volume_flush(volume, NULL), OD_OK);
+    assert_int_equal(od_store_snapshot_create(store, "d", NULL, volume, &snapshot, NULL), OD_OK);
+    assert_int_equal(od_store_snapshot_create(store, "d", "gone", volume, &snapshot, NULL), OD_OK);
+    assert_int_equal(od_store_snapshot_drop(store, "d", "gone", NULL), OD_OK);
+    snprintf(selector, sizeof selector, "%llu", (unsigned long long)within);
+    assert_int_equal(od_store_clone(store, "d", selector, volume, "clone", &err), OD_OK);
+    assert_int_equal(od_store_clone(store, "d", "s", volume, "unwritten", &err), OD_OK);
+    od_volume_close(volume);
+    od_store_close(store);
+    write_layers(meta, "journals", "clone", 2, NULL);
+
+    if (rebuild(false, &summary, &err) != OD_OK)
+        fail_msg("%s", err.message);
+    assert_int_equal(summary.snapshots, 2);
+    expect_snapshots(&branch.branch, 2);
+    expect_same_branch(&branch.branch);
+    expect_same_branch(&never.branch);
+    assert_int_equal(meta->ops->database_get(meta, "clone", &clone, NULL), OD_OK);
+    expect_same_branch(&clone.branch);
+    assert_int_equal(meta->ops->database_get(meta, "unwritten", &clone, NULL), OD_OK);
+    expect_same_branch(&clone.branch);
+    assert_int_equal(rebuilt->ops->database_get(rebuilt, "d", &clone, NULL), OD_OK);
+    assert_memory_equal(&clone.branch, &branch.branch, sizeof branch.branch); // not the dropped one
+    assert_int_equal(rebuilt->ops->database_list(rebuilt, &databases, &count, NULL), OD_OK);
+    assert_int_equal(count, 6);
+    char name[64] = "d-recovered-";
+    od_uuid_format(&old.branch, name + strlen(name));
+    assert_string_equal(databases[2].name, name);
+    od_free(databases);
+}
+
+static void damaged_descriptions_are_reported(void **state)
+{
+    (void)state;
+    static const char *const keys[] = {"branches/00000000-0000-4000-8000-000000000001",
+                                       "snapshots/00000000-0000-4000-8000-000000000002"};
+    static const uint8_t junk[600] = {1};
+    struct od_rebuild summary;
+    struct od_error err = {0};
+    create("d");
+    for (size_t bytes = 0; bytes <= sizeof junk; bytes += 300)
+        for (size_t i = 0; i < 2; i++) {
+            assert_int_equal(od_objstore_put(objects, keys[i], junk, bytes, NULL), OD_OK);
+            assert_int_equal(rebuild(false, &summary, &err), OD_CORRUPT);
+            assert_int_equal(problems, 1);
+            assert_non_null(strstr(err.message, keys[i]));
+            assert_int_equal(od_objstore_remove(objects, keys[i], NULL), OD_OK);
+        }
+    assert_int_equal(rebuild(false, &summary, &err), OD_OK);
+    assert_int_equal(summary.databases, 1);
 }
 
 static void copy_meta(const char *to)
@@ -285,7 +387,8 @@ static od_code take_all(struct od_metastore *store, const struct od_meta_databas
                         size_t layer_count, const struct od_meta_snapshot *snapshots, size_t snapshot_count,
                         struct od_error *err)
 {
-    (void)store, (void)databases, (void)branches, (void)layers, (void)snapshots, (void)snapshot_count, (void)err;
+    (void)store, (void)databases, (void)branches, (void)layers, (void)snapshots, (void)err;
+    assert_int_equal(snapshot_count, 1);
     assert_int_equal(database_count, 1);
     assert_int_equal(branch_count, 1);
     assert_int_equal(layer_count, 2);
@@ -298,8 +401,13 @@ static void every_step_may_fail(void **state)
     (void)state;
     static const struct od_metastore_ops ops = {.kind = "test", .branch_list = none_listed, .restore = take_all};
     struct od_metastore target = {&ops};
+    struct od_store *store;
+    struct od_meta_snapshot snapshot;
     create("d");
     write_layers(meta, "journals", "d", 2, NULL);
+    assert_int_equal(open_store(in_scratch("journals"), meta, objects, &store, NULL), OD_OK);
+    assert_int_equal(od_store_snapshot_create(store, "d", "s", NULL, &snapshot, NULL), OD_OK);
+    od_store_close(store);
     OD_FAULT_LOOP(fault)
     {
         struct od_error err = {0};
@@ -317,6 +425,8 @@ int main(void)
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
     const struct CMUnitTest tests[] = {
         TEST(rebuilt_metadata_says_the_same),
+        TEST(names_snapshots_and_clones_come_back),
+        TEST(damaged_descriptions_are_reported),
         TEST(an_overtaken_writer_is_not_history),
         TEST(damage_is_not_passed_over),
         TEST(a_damaged_tip_and_foreign_objects_are_reported),

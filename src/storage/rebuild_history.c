@@ -1,0 +1,173 @@
+// rebuild_history.c - which branches the objects know, and which layers are the history of each.
+#include "storage/rebuild_internal.h"
+
+#include "base/alloc.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+static void break_at(struct od_rebuild_work *work, struct od_rebuilt_branch *branch,
+                     const struct od_survey_layer *layer, const struct od_error *why)
+{
+    char key[OD_LAYER_KEY_BYTES];
+    od_layer_key(&layer->header.layer, key);
+    branch->broken = true;
+    od_rebuild_problem(work, key, why);
+}
+
+static int by_uuid(const void *a, const void *b)
+{
+    const struct od_rebuilt_branch *left = a, *right = b;
+    return memcmp(&left->branch, &right->branch, sizeof left->branch);
+}
+
+struct od_rebuilt_branch *od_rebuild_find(const struct od_rebuild_work *work, const struct od_uuid *uuid)
+{
+    struct od_rebuilt_branch key = {.branch = *uuid};
+    return work->count ? bsearch(&key, work->branches, work->count, sizeof key, by_uuid) : NULL;
+}
+
+static bool is_newer(const struct od_survey_layer *layer, const struct od_survey_layer *tip)
+{
+    if (!tip || layer->header.epoch != tip->header.epoch)
+        return !tip || layer->header.epoch > tip->header.epoch;
+    return layer->header.depth > tip->header.depth;
+}
+
+// One entry for each branch, with its tip.
+static od_code find_branches(struct od_rebuild_work *work, struct od_error *err)
+{
+    const struct od_survey_layer *layers = od_survey_layers(&work->survey);
+    const struct od_branch_description *descriptions = work->survey.branches.rows;
+    size_t layer_count = work->survey.layers.count, described = work->survey.branches.count;
+    size_t all = layer_count + described;
+    work->branches = od_calloc(all ? all : 1, sizeof *work->branches);
+    work->kept = od_calloc(layer_count ? layer_count : 1, sizeof *work->kept);
+    if (!work->branches || !work->kept)
+        return od_fail(err, OD_NO_MEMORY, "out of memory for the branches of %zu objects", all);
+    for (size_t i = 0; i < layer_count; i++)
+        work->branches[i].branch = layers[i].header.branch;
+    for (size_t i = 0; i < described; i++)
+        work->branches[layer_count + i].branch = descriptions[i].branch;
+    if (all > 1)
+        qsort(work->branches, all, sizeof *work->branches, by_uuid);
+    for (size_t i = 0; i < all; i++)
+        if (work->count == 0 || by_uuid(&work->branches[work->count - 1], &work->branches[i]) != 0)
+            work->branches[work->count++] = work->branches[i];
+    for (size_t i = 0; i < described; i++)
+        od_rebuild_find(work, &descriptions[i].branch)->description = &descriptions[i];
+    for (size_t i = 0; i < layer_count; i++) {
+        struct od_rebuilt_branch *branch = od_rebuild_find(work, &layers[i].header.branch);
+        if (is_newer(&layers[i], branch->tip))
+            branch->tip = &layers[i];
+        if (layers[i].header.epoch > branch->epoch)
+            branch->epoch = layers[i].header.epoch;
+    }
+    return OD_OK;
+}
+
+// From the tip down to the first layer of the branch. Depths fall, so it ends.
+static void walk(struct od_rebuild_work *work, struct od_rebuilt_branch *branch)
+{
+    struct od_error why = {0};
+    const struct od_survey_layer *parent = NULL;
+    for (const struct od_survey_layer *layer = branch->tip; layer; layer = parent) {
+        branch->layers++;
+        branch->first = layer;
+        work->kept[layer - od_survey_layers(&work->survey)] = true;
+        if (od_survey_parent(&work->survey, layer, &parent, &why) != OD_OK) {
+            break_at(work, branch, layer, &why);
+            return;
+        }
+        if (parent && !od_uuid_equal(&parent->header.branch, &branch->branch))
+            break;
+    }
+    branch->below = parent;
+}
+
+// Does the branch begin where its description says?
+static void check_description(struct od_rebuild_work *work, struct od_rebuilt_branch *branch)
+{
+    const struct od_branch_description *said = branch->description;
+    char key[OD_DESCRIPTION_KEY_BYTES];
+    struct od_error why;
+    if (!said || branch->broken)
+        return;
+    od_branch_key(&branch->branch, key);
+    if (branch->first) {
+        const struct od_journal_header *first = &branch->first->header;
+        if (od_uuid_equal(&first->parent, &said->parent_layer) && first->first_lsn == said->start_lsn)
+            return;
+        (void)od_fail(&why, OD_CORRUPT,
+                      "%s says that the branch begins at position %llu, but its first layer begins at "
+                      "%llu, or in another layer (offset 48)",
+                      key, (unsigned long long)said->start_lsn, (unsigned long long)first->first_lsn);
+    } else {
+        branch->below = od_survey_find(&work->survey, &said->parent_layer);
+        if (od_uuid_is_zero(&said->parent_layer) || branch->below)
+            return;
+        (void)od_fail(&why, OD_CORRUPT, "%s begins in a layer that is missing or damaged (offset 48)", key);
+    }
+    branch->broken = true;
+    od_rebuild_problem(work, key, &why);
+}
+
+static bool is_kept(const struct od_rebuild_work *work, const struct od_survey_layer *layer)
+{
+    return work->kept[layer - od_survey_layers(&work->survey)] && !od_rebuild_find(work, &layer->header.branch)->broken;
+}
+
+// One epoch is one writer, and one writer has one history.
+static void check_epochs(struct od_rebuild_work *work)
+{
+    const struct od_survey_layer *layers = od_survey_layers(&work->survey);
+    for (size_t i = 0; i < work->survey.layers.count; i++) {
+        const struct od_survey_layer *layer = &layers[i];
+        struct od_rebuilt_branch *branch = od_rebuild_find(work, &layer->header.branch);
+        if (branch->broken || layer->header.epoch != branch->epoch || is_kept(work, layer))
+            continue;
+        struct od_error why;
+        char one[OD_LAYER_KEY_BYTES], other[OD_LAYER_KEY_BYTES];
+        od_layer_key(&layer->header.layer, one);
+        od_layer_key(&branch->tip->header.layer, other);
+        (void)od_fail(&why, OD_CORRUPT, "%s and %s are of epoch %llu of one branch, but of different histories", one,
+                      other, (unsigned long long)branch->epoch);
+        break_at(work, branch, layer, &why);
+    }
+}
+
+// A branch stands on a layer of another one that is kept. Each round leaves out one at least, so it ends.
+static void check_foundations(struct od_rebuild_work *work)
+{
+    bool changed = true;
+    while (changed) {
+        changed = false;
+        for (size_t i = 0; i < work->count; i++) {
+            struct od_rebuilt_branch *branch = &work->branches[i];
+            if (branch->broken || !branch->below || is_kept(work, branch->below))
+                continue;
+            struct od_error why;
+            char key[OD_DESCRIPTION_KEY_BYTES], below[OD_LAYER_KEY_BYTES];
+            od_branch_key(&branch->branch, key);
+            od_layer_key(&branch->below->header.layer, below);
+            (void)od_fail(&why, OD_CORRUPT, "%s begins in %s, which is in no whole history", key, below);
+            branch->broken = true;
+            od_rebuild_problem(work, key, &why);
+            changed = true;
+        }
+    }
+}
+
+od_code od_rebuild_histories(struct od_rebuild_work *work, struct od_error *err)
+{
+    od_code rc = find_branches(work, err);
+    if (rc != OD_OK)
+        return rc;
+    for (size_t i = 0; i < work->count; i++) {
+        walk(work, &work->branches[i]);
+        check_description(work, &work->branches[i]);
+    }
+    check_epochs(work);
+    check_foundations(work);
+    return OD_OK;
+}
