@@ -45,6 +45,7 @@
 #include "hybrid.hpp"
 #include "rewrite.hpp"
 #include "scan.hpp"
+#include "settings.hpp"
 #include "ship.hpp"
 #include "start.hpp"
 #include "state.hpp"
@@ -61,9 +62,10 @@ struct PlanFacts {
 	OdCatalog *catalog = nullptr; // of every remote scan and sequence
 	bool several = false;         // more than one attached server database
 	idx_t scans = 0;
-	bool local = false;           // reads something of this side
-	bool sequence = false;        // calls nextval or currval on one of our sequences
-	bool planned_inside = false;  // PREPARE, EXECUTE: bound by a planner of its own
+	bool local = false;          // reads something of this side
+	bool sequence = false;       // calls nextval or currval on one of our sequences
+	bool planned_inside = false; // PREPARE, EXECUTE: bound by a planner of its own
+	bool seeds = false;          // sets this connection's random numbers
 	vector<reference<ScanBindData>> binds;
 
 	void Remote(OdCatalog &found) {
@@ -74,14 +76,16 @@ struct PlanFacts {
 	}
 };
 
-const case_insensitive_set_t PURE_FUNCTIONS = {"range", "generate_series", "unnest", "repeat", "repeat_row",
-                                               "json_each", "json_tree", "generate_subscripts", "test_all_types"};
+const case_insensitive_set_t PURE_FUNCTIONS = {"range",     "generate_series",     "unnest",
+                                               "repeat",    "repeat_row",          "json_each",
+                                               "json_tree", "generate_subscripts", "test_all_types"};
 
 void Inspect(LogicalOperator &op, PlanFacts &facts);
 
 void InspectExpression(Expression &expression, PlanFacts &facts) {
 	if (expression.GetExpressionClass() == ExpressionClass::BOUND_FUNCTION) {
 		auto &function = expression.Cast<BoundFunctionExpression>();
+		facts.seeds = facts.seeds || function.function.name == "setseed";
 		if (function.bind_info && (function.function.name == "nextval" || function.function.name == "currval")) {
 			auto &sequence = function.bind_info->Cast<NextvalBindData>().sequence;
 			if (auto catalog = OdCatalog::From(sequence.ParentCatalog())) {
@@ -123,6 +127,9 @@ void Inspect(LogicalOperator &op, PlanFacts &facts) {
 	}
 	case LogicalOperatorType::LOGICAL_CHUNK_GET:
 		facts.local = true;
+		break;
+	case LogicalOperatorType::LOGICAL_SET:
+		facts.seeds = StringUtil::CIEquals(op.Cast<LogicalSet>().name, "seed");
 		break;
 	case LogicalOperatorType::LOGICAL_PREPARE:
 	case LogicalOperatorType::LOGICAL_EXECUTE:
@@ -228,6 +235,9 @@ void PostBind(PlannerExtensionInput &input, BoundStatement &statement) {
 	}
 	PlanFacts facts;
 	Inspect(*statement.plan, facts);
+	if (facts.seeds) {
+		OdContextState::Get(context)->seeded = true;
+	}
 	if (auto replaced = OdContextState::Find(context)) {
 		if (replaced->ship.replacing) {
 			replaced->ship = PendingShip();
@@ -476,10 +486,32 @@ unique_ptr<LogicalOperator> MakeShip(Shipping &shipping, RewrittenStatement &rew
 	return std::move(ship);
 }
 
+//! EXPLAIN of a statement that runs on the server: the server's plan, below the operator that stands for it here.
+unique_ptr<LogicalOperator> MakeExplain(Shipping &shipping, RewrittenStatement &rewritten,
+                                        const ExplainStatement &outer, StatementType type) {
+	BoundStatement rows;
+	rows.types = {LogicalType::VARCHAR, LogicalType::VARCHAR};
+	bool analyze = outer.explain_type == ExplainType::EXPLAIN_ANALYZE;
+	shipping.pristine.text = string();
+	auto ship = MakeShip(shipping, rewritten, rows, analyze ? type : StatementType::EXPLAIN_STATEMENT, false);
+	if (!ship) {
+		return nullptr;
+	}
+	auto &statement = *ship->Cast<LogicalShip>().statement;
+	bool drawn = outer.explain_format == ExplainFormat::DEFAULT || outer.explain_format == ExplainFormat::TEXT;
+	if (drawn) {
+		statement.heading = ship->ToString(outer.explain_format);
+	}
+	ExplainStatement explain(std::move(rewritten.statement), outer.explain_type, outer.explain_format);
+	statement.sql = explain.ToString();
+	return ship;
+}
+
 [[noreturn]] void ThrowCannotShip(const string &catalog, const string &reason) {
-	throw NotImplementedException("This statement changes \"%s\", which is on a server, and cannot be sent there because "
-	                              "of %s. Use openduck_execute('%s', 'sql') to run text on the server as it is",
-	                              catalog, reason.empty() ? string("its form") : reason, catalog);
+	throw NotImplementedException(
+	    "This statement changes \"%s\", which is on a server, and cannot be sent there because "
+	    "of %s. Use openduck_execute('%s', 'sql') to run text on the server as it is",
+	    catalog, reason.empty() ? string("its form") : reason, catalog);
 }
 
 BoundStatement ShipWrite(Shipping &shipping, SQLStatement &statement, BoundStatement bound) {
@@ -489,15 +521,12 @@ BoundStatement ShipWrite(Shipping &shipping, SQLStatement &statement, BoundState
 	auto name = shipping.catalog.GetName();
 	string reason = "its form";
 	bool explain = false;
-	ExplainType explain_type = ExplainType::EXPLAIN_STANDARD;
-	ExplainFormat explain_format = ExplainFormat::DEFAULT;
+	unique_ptr<ExplainStatement> explained;
 
 	if (shipping.pristine.statement && shipping.pristine.statement->type == StatementType::EXPLAIN_STATEMENT) {
-		auto &outer = shipping.pristine.statement->Cast<ExplainStatement>();
 		explain = true;
-		explain_type = outer.explain_type;
-		explain_format = outer.explain_format;
-		auto inner = std::move(outer.stmt);
+		explained = unique_ptr_cast<SQLStatement, ExplainStatement>(shipping.pristine.statement->Copy());
+		auto inner = std::move(shipping.pristine.statement->Cast<ExplainStatement>().stmt);
 		shipping.pristine.statement = std::move(inner);
 		shipping.pristine.text = string();
 	}
@@ -510,26 +539,25 @@ BoundStatement ShipWrite(Shipping &shipping, SQLStatement &statement, BoundState
 			reason = rewritten.blocker;
 			RewriteOptions options;
 			options.stage_locals = true;
-			rewritten = RewriteStatement(shipping.context, shipping.binder, shipping.catalog, std::move(spare), options);
+			rewritten =
+			    RewriteStatement(shipping.context, shipping.binder, shipping.catalog, std::move(spare), options);
 		}
 		if (rewritten.blocker.empty()) {
+			if (explain) {
+				auto plan = MakeExplain(shipping, rewritten, *explained, type);
+				if (plan) {
+					bound.plan = std::move(plan);
+					return bound;
+				}
+				ThrowCannotShip(name, "its parameters");
+			}
 			BoundStatement inner;
 			inner.types = bound.types;
-			if (explain) {
-				inner.types = {LogicalType::BIGINT};
-			}
 			bool gives_count =
 			    bound.plan->type == LogicalOperatorType::LOGICAL_CREATE_TABLE && !bound.plan->children.empty();
 			auto ship = MakeShip(shipping, rewritten, inner, type, gives_count);
 			if (ship) {
-				if (explain) {
-					auto text = ship->ToString(explain_format);
-					auto explained = make_uniq<LogicalExplain>(std::move(ship), explain_type, explain_format);
-					explained->logical_plan_unopt = text;
-					bound.plan = std::move(explained);
-				} else {
-					bound.plan = std::move(ship);
-				}
+				bound.plan = std::move(ship);
 				return bound;
 			}
 			reason = "its parameters";
@@ -543,10 +571,37 @@ BoundStatement ShipWrite(Shipping &shipping, SQLStatement &statement, BoundState
 	ThrowCannotShip(name, reason);
 }
 
+//! Does the text itself give these types? Some file formats have the rows converted within the plan.
+bool HasTypes(Shipping &shipping, RewrittenStatement &rewritten, const vector<LogicalType> &types) {
+	auto &catalog = shipping.catalog;
+	auto session = catalog.SessionFor(shipping.context);
+	try {
+		auto described = catalog.GetRemote()->Described(shipping.Text(rewritten), catalog.KnownVersion(), session.get(),
+		                                                MirroredSettings(shipping.context));
+		return described.types == types;
+	} catch (std::exception &) {
+		return false; // with parameters, or a table that is gone: the rows are fetched
+	}
+}
+
 BoundStatement ShipSelect(Shipping &shipping, BoundStatement bound) {
 	auto &pristine = shipping.pristine;
 	if (!pristine.statement) {
 		return bound;
+	}
+	if (pristine.statement->type == StatementType::EXPLAIN_STATEMENT &&
+	    pristine.statement->Cast<ExplainStatement>().stmt->type == StatementType::SELECT_STATEMENT) {
+		auto explain = unique_ptr_cast<SQLStatement, ExplainStatement>(pristine.statement->Copy());
+		auto inner = pristine.statement->Cast<ExplainStatement>().stmt->Copy();
+		auto rewritten =
+		    RewriteStatement(shipping.context, shipping.binder, shipping.catalog, std::move(inner), RewriteOptions());
+		if (rewritten.blocker.empty()) {
+			auto ship = MakeExplain(shipping, rewritten, *explain, StatementType::SELECT_STATEMENT);
+			if (ship) {
+				bound.plan = std::move(ship);
+				return bound;
+			}
+		}
 	}
 	// Down to the SELECT whose text stands for the slot.
 	unique_ptr<SQLStatement> select;
@@ -563,6 +618,10 @@ BoundStatement ShipSelect(Shipping &shipping, BoundStatement bound) {
 			auto node = std::move(pristine.statement->Cast<CopyStatement>().info->select_statement);
 			if (!node) {
 				return bound;
+			}
+			if (bound.plan->type == LogicalOperatorType::LOGICAL_COPY_TO_FILE &&
+			    bound.plan->Cast<LogicalCopyToFile>().per_thread_output) {
+				return bound; // a file for each thread: one stream of rows would be one file
 			}
 			auto inner = make_uniq<SelectStatement>();
 			inner->node = std::move(node);
@@ -603,6 +662,9 @@ BoundStatement ShipSelect(Shipping &shipping, BoundStatement bound) {
 	for (idx_t i = 0; i < types.size(); i++) {
 		names.push_back("c" + std::to_string(i));
 	}
+	if (bound.plan->type == LogicalOperatorType::LOGICAL_COPY_TO_FILE && !HasTypes(shipping, rewritten, types)) {
+		return bound;
+	}
 	if (ReplaceByTextScan(shipping, slot, rewritten, types, names) &&
 	    bound.plan->type == LogicalOperatorType::LOGICAL_EXPLAIN) {
 		auto &explain = bound.plan->Cast<LogicalExplain>();
@@ -618,7 +680,7 @@ BoundStatement BindRefused(ClientContext &context, Binder &binder, OperatorExten
 	}
 	auto ship = std::move(state->ship);
 	state->ship = PendingShip();
-	Shipping shipping {context, binder, *ship.catalog, PristineStatement(context, statement)};
+	Shipping shipping{context, binder, *ship.catalog, PristineStatement(context, statement)};
 	auto result = ship.writes ? ShipWrite(shipping, statement, std::move(ship.bound))
 	                          : ShipSelect(shipping, std::move(ship.bound));
 	state->ship.replacing = true;
@@ -645,7 +707,8 @@ public:
 void VerifyOperator(LogicalOperator &op) {
 	auto refuse = [](Catalog &catalog, const string &what) {
 		if (OdCatalog::From(catalog)) {
-			throw InternalException("openduck: %s would have reached the local shadow of \"%s\"", what, catalog.GetName());
+			throw InternalException("openduck: %s would have reached the local shadow of \"%s\"", what,
+			                        catalog.GetName());
 		}
 	};
 	switch (op.type) {
@@ -678,9 +741,9 @@ void VerifyOperator(LogicalOperator &op) {
 		PlanFacts facts;
 		InspectExpression(**expression, facts);
 		if (facts.sequence) {
-			throw NotImplementedException(
-			    "A sequence of a server is used together with local rows; use openduck_query('%s', 'SELECT nextval(...)')",
-			    facts.catalog->GetName());
+			throw NotImplementedException("A sequence of a server is used together with local rows; use "
+			                              "openduck_query('%s', 'SELECT nextval(...)')",
+			                              facts.catalog->GetName());
 		}
 	});
 	for (auto &child : op.children) {

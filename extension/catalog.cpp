@@ -55,8 +55,8 @@ static EntrySet EntrySetOfKind(const string &kind) {
 	return EntrySet::NONE;
 }
 
-OdCatalog::OdCatalog(AttachedDatabase &db, shared_ptr<Remote> remote_p) : DuckCatalog(db), remote(std::move(remote_p)) {
-}
+OdCatalog::OdCatalog(AttachedDatabase &db, shared_ptr<Remote> remote_p)
+    : DuckCatalog(db), remote(std::move(remote_p)) {}
 
 optional_ptr<OdCatalog> OdCatalog::From(Catalog &catalog) {
 	if (catalog.GetCatalogType() != "openduck") {
@@ -202,6 +202,10 @@ string OdCatalog::KnownVersion() {
 bool OdCatalog::Refresh(ClientContext &context) {
 	auto state = State(context);
 	idx_t before = state->snapshot ? state->snapshot->number : 0;
+	if (InExplicitTransaction(context) && !state->began) {
+		// DuckDB fixes what a transaction sees at its first look, be it in vain.
+		SessionFor(context);
+	}
 	if (state->began) {
 		// Inside the server's transaction only it knows what we see.
 		auto snapshot = Read(context, state->session.get(), true);

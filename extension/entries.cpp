@@ -45,8 +45,7 @@ namespace openduck {
 OdTable::OdTable(Catalog &catalog, SchemaCatalogEntry &schema, BoundCreateTableInfo &info, ObjectVersion object,
                  string server_catalog, idx_t estimated_rows)
     : DuckTableEntry(catalog, schema, info), object(std::move(object)), server_catalog(std::move(server_catalog)),
-      estimated_rows(estimated_rows) {
-}
+      estimated_rows(estimated_rows) {}
 
 TableFunction OdTable::GetScanFunction(ClientContext &context, unique_ptr<FunctionData> &bind_data) {
 	auto &od_catalog = catalog.Cast<OdCatalog>();
@@ -95,9 +94,9 @@ unique_ptr<CatalogEntry> OdTable::Copy(ClientContext &context) const {
 // Views
 //===--------------------------------------------------------------------===//
 OdView::OdView(Catalog &catalog, SchemaCatalogEntry &schema, CreateViewInfo &info, ObjectVersion object_p,
-               string server_catalog, string definition, string failure)
+               string server_catalog, string failure)
     : ViewCatalogEntry(catalog, schema, info), object(std::move(object_p)), server_catalog(std::move(server_catalog)),
-      definition(std::move(definition)), failure(std::move(failure)) {
+      failure(std::move(failure)) {
 	original = unique_ptr_cast<CreateInfo, CreateViewInfo>(ViewCatalogEntry::GetInfo());
 	// What the binder is given instead of the body: SELECT * FROM openduck_scan('catalog', 'schema', 'view').
 	auto node = make_uniq<SelectNode>();
@@ -107,8 +106,8 @@ OdView::OdView(Catalog &catalog, SchemaCatalogEntry &schema, CreateViewInfo &inf
 		arguments.push_back(make_uniq<ConstantExpression>(Value(argument)));
 	}
 	auto function = make_uniq<TableFunctionRef>();
-	function->function = make_uniq<FunctionExpression>(SYSTEM_CATALOG, DEFAULT_SCHEMA, "openduck_scan",
-	                                                   std::move(arguments));
+	function->function =
+	    make_uniq<FunctionExpression>(SYSTEM_CATALOG, DEFAULT_SCHEMA, "openduck_scan", std::move(arguments));
 	node->from_table = std::move(function);
 	query = make_uniq<SelectStatement>();
 	query->node = std::move(node);
@@ -120,7 +119,9 @@ unique_ptr<CreateInfo> OdView::GetInfo() const {
 }
 
 string OdView::ToSQL() const {
-	return definition;
+	auto info = GetInfo();
+	info->catalog.clear(); // DuckDB's own views do not name their database either
+	return info->ToString();
 }
 
 const SelectStatement &OdView::GetQuery() {
@@ -250,9 +251,9 @@ static shared_ptr<CatalogEntry> MakeTable(ClientContext &context, OdCatalog &cat
 			columns.GetColumnMutable(comment.first).SetComment(comment.second);
 		}
 	}
-	ObjectVersion object {item.kind, item.schema, item.name, item.hash};
-	auto table = make_shared_ptr<OdTable>(catalog, schema, *info, std::move(object), snapshot.catalog_name,
-	                                      item.estimated_rows);
+	ObjectVersion object{item.kind, item.schema, item.name, item.hash};
+	auto table =
+	    make_shared_ptr<OdTable>(catalog, schema, *info, std::move(object), snapshot.catalog_name, item.estimated_rows);
 	AddUniqueIndexes(context, snapshot, *table);
 	return table;
 }
@@ -274,13 +275,12 @@ static shared_ptr<CatalogEntry> MakeView(ClientContext &context, OdCatalog &cata
 	} catch (std::exception &ex) {
 		failure = ErrorData(ex).RawMessage();
 	}
-	ObjectVersion object {item.kind, item.schema, item.name, item.hash};
+	ObjectVersion object{item.kind, item.schema, item.name, item.hash};
 	view.sql = item.definition;
 	for (auto &comment : item.column_comments) {
 		view.column_comments_map[comment.first] = comment.second;
 	}
-	return make_shared_ptr<OdView>(catalog, schema, view, std::move(object), snapshot.catalog_name, item.definition,
-	                               std::move(failure));
+	return make_shared_ptr<OdView>(catalog, schema, view, std::move(object), snapshot.catalog_name, std::move(failure));
 }
 
 static shared_ptr<CatalogEntry> MakeIndex(ClientContext &context, OdCatalog &catalog, OdSchema &schema,
@@ -294,6 +294,7 @@ static shared_ptr<CatalogEntry> MakeIndex(ClientContext &context, OdCatalog &cat
 	auto table = catalog.EntryFor(context, snapshot, schema, *table_item);
 	auto &index = info->Cast<CreateIndexInfo>();
 	index.sql = item.definition;
+	index.parsed_expressions.clear(); // the parser has filled them in already
 	for (auto &expression : index.expressions) {
 		index.parsed_expressions.push_back(expression->Copy());
 	}
@@ -325,7 +326,6 @@ static shared_ptr<CatalogEntry> MakeType(ClientContext &context, OdCatalog &cata
 	ClearQualification(*info, catalog, schema, item);
 	auto &type = info->Cast<CreateTypeInfo>();
 	BinderIn(context, catalog, schema)->BindLogicalType(type.type);
-	type.type.SetAlias(type.name);
 	return make_shared_ptr<TypeCatalogEntry>(catalog, schema, type);
 }
 

@@ -32,7 +32,7 @@ public:
 class OdView : public ViewCatalogEntry, public duckdb::enable_shared_from_this<OdView> {
 public:
 	OdView(Catalog &catalog, SchemaCatalogEntry &schema, CreateViewInfo &info, ObjectVersion object,
-	       string server_catalog, string definition, string failure);
+	       string server_catalog, string failure);
 
 	unique_ptr<CreateInfo> GetInfo() const override;
 	string ToSQL() const override;
@@ -44,7 +44,6 @@ public:
 	const string server_catalog;
 
 private:
-	string definition;
 	string failure; // why the server could not bind it; empty: it could
 	unique_ptr<CreateViewInfo> original;
 };

@@ -34,7 +34,9 @@
 #include "duckdb/function/table_macro_function.hpp"
 #include "duckdb/planner/binder.hpp"
 #include "duckdb/planner/expression_binder/constant_binder.hpp"
+#include "duckdb/main/client_config.hpp"
 #include "entries.hpp"
+#include "state.hpp"
 #include "text.hpp"
 
 namespace openduck {
@@ -71,24 +73,25 @@ const case_insensitive_set_t LOCAL_CONSTANTS = {"current_database",
                                                 "localtime",
                                                 "localtimestamp"};
 //! Those that are written without parentheses and parsed as columns.
-const case_insensitive_set_t VALUE_KEYWORDS = {"current_catalog",   "current_date",   "current_role",  "current_schema",
-                                               "current_time",      "current_timestamp", "current_user", "localtime",
-                                               "localtimestamp",    "session_user",   "user"};
+const case_insensitive_set_t VALUE_KEYWORDS = {"current_catalog", "current_date",      "current_role", "current_schema",
+                                               "current_time",    "current_timestamp", "current_user", "localtime",
+                                               "localtimestamp",  "session_user",      "user"};
 //! Table functions that compute their rows from their arguments alone.
-const case_insensitive_set_t PURE_TABLE_FUNCTIONS = {"range",        "generate_series", "unnest",   "repeat",
-                                                     "repeat_row",   "json_each",       "json_tree", "generate_subscripts",
-                                                     "test_all_types"};
+const case_insensitive_set_t PURE_TABLE_FUNCTIONS = {"range",     "generate_series",     "unnest",
+                                                     "repeat",    "repeat_row",          "json_each",
+                                                     "json_tree", "generate_subscripts", "test_all_types"};
 const case_insensitive_set_t SEQUENCE_FUNCTIONS = {"nextval", "currval"};
 //! Functions whose state is this connection's.
 const case_insensitive_set_t LOCAL_STATE = {"setseed", "setval", "write_log", "parse_duckdb_log_message"};
+//! Functions that draw from the connection's random numbers.
+const case_insensitive_set_t RANDOM_FUNCTIONS = {"random", "uuid", "gen_random_uuid", "uuidv4", "uuidv7"};
 
 class Rewriter {
 public:
 	Rewriter(ClientContext &context, Binder &binder, OdCatalog &catalog, RewriteOptions options,
 	         RewrittenStatement &result)
 	    : context(context), binder(binder), catalog(catalog), options(options), result(result),
-	      alias(catalog.GetName()), server(catalog.ServerName(context)) {
-	}
+	      alias(catalog.GetName()), server(catalog.ServerName(context)), seeded(OdContextState::Get(context)->seeded) {}
 
 	void Visit(SQLStatement &statement);
 
@@ -180,6 +183,7 @@ private:
 	}
 	void VisitRef(unique_ptr<TableRef> &ref);
 	void VisitBaseTable(unique_ptr<TableRef> &ref);
+	void VisitSample(const unique_ptr<SampleOptions> &sample);
 	void VisitTableFunction(TableFunctionRef &ref);
 	void VisitExpression(unique_ptr<ParsedExpression> &expression);
 	void VisitFunction(unique_ptr<ParsedExpression> &expression);
@@ -217,6 +221,7 @@ private:
 	RewrittenStatement &result;
 	const string alias;  // the catalog's name here
 	const string server; // and there
+	const bool seeded;   // random numbers follow from a seed given on this side
 	vector<case_insensitive_set_t> cte_scopes;
 	case_insensitive_set_t columns; // of every relation seen: a keyword of that name is a column
 	vector<reference<unique_ptr<ParsedExpression>>> keywords;
@@ -249,6 +254,7 @@ void Rewriter::VisitNode(QueryNode &node) {
 			VisitRef(select.from_table);
 		}
 		VisitList(select.select_list);
+		VisitSample(select.sample);
 		VisitList(select.groups.group_expressions);
 		VisitOptional(select.where_clause);
 		VisitOptional(select.having);
@@ -354,7 +360,15 @@ void Rewriter::VisitTableFunction(TableFunctionRef &ref) {
 	}
 }
 
+//! A sample without a seed of its own follows the connection's.
+void Rewriter::VisitSample(const unique_ptr<SampleOptions> &sample) {
+	if (sample && seeded && !in_definition && !sample->repeatable) {
+		Block("a sample after the seed was set");
+	}
+}
+
 void Rewriter::VisitRef(unique_ptr<TableRef> &ref) {
+	VisitSample(ref->sample);
 	switch (ref->type) {
 	case TableReferenceType::BASE_TABLE:
 		VisitBaseTable(ref);
@@ -383,9 +397,10 @@ void Rewriter::VisitRef(unique_ptr<TableRef> &ref) {
 				local.placeholder = "od_stage_" + std::to_string(result.locals.size() + 1);
 				auto replacement = make_uniq<BaseTableRef>();
 				replacement->table_name = local.placeholder;
-				replacement->alias = copy->alias.empty()
-				                         ? copy->Cast<TableFunctionRef>().function->Cast<FunctionExpression>().function_name
-				                         : copy->alias;
+				replacement->alias =
+				    copy->alias.empty()
+				        ? copy->Cast<TableFunctionRef>().function->Cast<FunctionExpression>().function_name
+				        : copy->alias;
 				replacement->column_name_alias = copy->column_name_alias;
 				copy->alias.clear();
 				copy->column_name_alias.clear();
@@ -421,6 +436,9 @@ void Rewriter::VisitRef(unique_ptr<TableRef> &ref) {
 		}
 		break;
 	}
+	case TableReferenceType::SHOW_REF:
+		Block("SHOW or DESCRIBE"); // of what this side sees; DuckDB cannot parse its own text of one
+		break;
 	case TableReferenceType::EMPTY_FROM:
 		break;
 	default:
@@ -457,6 +475,9 @@ void Rewriter::ReplaceByConstant(unique_ptr<ParsedExpression> &expression) {
 
 void Rewriter::VisitSequenceName(FunctionExpression &function) {
 	if (function.children.size() != 1 || function.children[0]->GetExpressionClass() != ExpressionClass::CONSTANT) {
+		if (in_definition) {
+			return; // the macro's caller says which
+		}
 		Block("a sequence whose name is computed");
 		return;
 	}
@@ -490,6 +511,14 @@ void Rewriter::VisitFunction(unique_ptr<ParsedExpression> &expression) {
 	}
 	if (LOCAL_STATE.find(name) != LOCAL_STATE.end()) {
 		Block("the function \"" + name + "\"");
+		return;
+	}
+	if (!in_definition && seeded && RANDOM_FUNCTIONS.find(name) != RANDOM_FUNCTIONS.end()) {
+		Block("the function \"" + name + "\" after its seed was set");
+		return;
+	}
+	if (!in_definition && name == "stats" && !ClientConfig::GetConfig(context).enable_optimizer) {
+		Block("the function \"stats\" while the optimizer is off");
 		return;
 	}
 	if (SEQUENCE_FUNCTIONS.find(name) != SEQUENCE_FUNCTIONS.end()) {
@@ -576,8 +605,7 @@ void Rewriter::VisitExpression(unique_ptr<ParsedExpression> &expression) {
 		if (names.size() >= 3 && StringUtil::CIEquals(names[0], alias)) {
 			names.erase(names.begin());
 			Changed();
-		} else if (!in_definition && names.size() == 1 &&
-		           VALUE_KEYWORDS.find(names[0]) != VALUE_KEYWORDS.end()) {
+		} else if (!in_definition && names.size() == 1 && VALUE_KEYWORDS.find(names[0]) != VALUE_KEYWORDS.end()) {
 			keywords.push_back(expression);
 		}
 		return;

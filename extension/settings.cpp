@@ -26,6 +26,16 @@ static const Mirrored MIRRORED[] = {
     {"preserve_identifier_case", "true"},
     {"preserve_insertion_order", "true"},
     {"errors_as_json", nullptr},
+    {"enable_macro_dependencies", "false"},
+    {"enable_view_dependencies", "false"},
+    {"pivot_filter_threshold", "20"},
+    {"pivot_limit", "100000"},
+    {"disable_timestamptz_casts", "false"},
+    {"explain_output", "physical_only"},
+    {"merge_join_threshold", "1000"},
+    {"nested_loop_join_threshold", "5"},
+    {"prefer_range_joins", "false"},
+    {"late_materialization_max_rows", "50"},
 };
 
 vector<std::pair<string, string>> MirroredSettings(ClientContext &context) {

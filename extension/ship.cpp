@@ -84,6 +84,10 @@ bool ShippedResult::Next(ClientContext &context, DataChunk &chunk) {
 		if (decoder && decoder->Remaining() > 0) {
 			decoder->Read(chunk);
 			if (chunk.size() > 0) {
+				if (!statement->heading.empty()) {
+					chunk.SetValue(1, 0, Value(statement->heading + chunk.GetValue(1, 0).ToString()));
+					statement->heading.clear();
+				}
 				return true;
 			}
 		}
@@ -117,8 +121,7 @@ static InsertionOrderPreservingMap<string> StatementToString(const ShippedStatem
 }
 
 LogicalShip::LogicalShip(idx_t table_index, shared_ptr<ShippedStatement> statement_p)
-    : table_index(table_index), statement(std::move(statement_p)) {
-}
+    : table_index(table_index), statement(std::move(statement_p)) {}
 
 void LogicalShip::ResolveTypes() {
 	types = statement->types;
@@ -136,8 +139,9 @@ PhysicalOperator &LogicalShip::CreatePlan(ClientContext &context, PhysicalPlanGe
 	auto &ship = planner.Make<PhysicalShip>(statement);
 	for (idx_t i = 0; i < children.size(); i++) {
 		auto &child = planner.CreatePlan(*children[i]);
-		auto &stage = planner.Make<PhysicalStage>(statement->catalog, stage_names[i], stage_columns[i], child.types,
-		                                          SinkOrder::Of(context, child), ReadsServer(child, *statement->catalog));
+		auto &stage =
+		    planner.Make<PhysicalStage>(statement->catalog, stage_names[i], stage_columns[i], child.types,
+		                                SinkOrder::Of(context, child), ReadsServer(child, *statement->catalog));
 		stage.children.push_back(child);
 		ship.children.push_back(stage);
 	}
@@ -148,8 +152,8 @@ PhysicalOperator &LogicalShip::CreatePlan(ClientContext &context, PhysicalPlanGe
 // Physical
 //===--------------------------------------------------------------------===//
 PhysicalShip::PhysicalShip(PhysicalPlan &plan, shared_ptr<ShippedStatement> statement_p)
-    : PhysicalOperator(plan, PhysicalOperatorType::EXTENSION, statement_p->types, 1), statement(std::move(statement_p)) {
-}
+    : PhysicalOperator(plan, PhysicalOperatorType::EXTENSION, statement_p->types, 1),
+      statement(std::move(statement_p)) {}
 
 InsertionOrderPreservingMap<string> PhysicalShip::ParamsToString() const {
 	return StatementToString(*statement);

@@ -19,13 +19,14 @@ struct ShippedStatement {
 	OdCatalog *catalog = nullptr; // lives as long as the transaction that runs the statement
 	string sql;
 	vector<shared_ptr<BoundParameterData>> parameters;
-	vector<LogicalType> types;   // of the plan's output
-	bool rows = false;           // the server's rows are the output; otherwise there are none
-	bool definitions = false;    // it may change definitions
-	bool read_only = false;      // the attachment is
-	bool session = false;        // it needs a session (staged relations)
+	vector<LogicalType> types; // of the plan's output
+	bool rows = false;         // the server's rows are the output; otherwise there are none
+	bool definitions = false;  // it may change definitions
+	bool read_only = false;    // the attachment is
+	bool session = false;      // it needs a session (staged relations)
 	vector<ObjectVersion> objects;
-	string catalog_version;      // empty: the server binds the text as it is now, which is exact
+	string catalog_version; // empty: the server binds the text as it is now, which is exact
+	string heading;         // of an EXPLAIN's plan: the operator on this side
 };
 
 //! Sends the statement and gives its result chunk by chunk.

@@ -12,10 +12,10 @@ namespace openduck {
 //! Set by post_bind when it refuses a bound plan, used up by OperatorExtension::Bind of the same planner.
 struct PendingShip {
 	bool armed = false;
-	bool replacing = false;         // the plan that comes back through post_bind is ours: leave it alone
-	bool writes = false;            // the statement changes `catalog`
+	bool replacing = false; // the plan that comes back through post_bind is ours: leave it alone
+	bool writes = false;    // the statement changes `catalog`
 	optional_ptr<OdCatalog> catalog;
-	BoundStatement bound;           // what the first bind gave
+	BoundStatement bound; // what the first bind gave
 };
 
 class OdContextState : public ClientContextState {
@@ -46,6 +46,8 @@ public:
 	void RaiseJoinKeys(ClientContext &context, idx_t keys);
 
 	PendingShip ship;
+	//! The user has fixed this connection's random numbers: those of his statements must be drawn here.
+	bool seeded = false;
 	//! A look-up failed without asking the server: worth asking before an error is believed.
 	void Missed(OdCatalog &catalog);
 
