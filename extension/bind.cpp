@@ -128,9 +128,6 @@ void Inspect(LogicalOperator &op, PlanFacts &facts) {
 	case LogicalOperatorType::LOGICAL_CHUNK_GET:
 		facts.local = true;
 		break;
-	case LogicalOperatorType::LOGICAL_SET:
-		facts.seeds = StringUtil::CIEquals(op.Cast<LogicalSet>().name, "seed");
-		break;
 	case LogicalOperatorType::LOGICAL_PREPARE:
 	case LogicalOperatorType::LOGICAL_EXECUTE:
 		facts.planned_inside = true;

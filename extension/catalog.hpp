@@ -47,7 +47,8 @@ struct CatalogItem {
 
 class CatalogSnapshot {
 public:
-	CatalogSnapshot(string version, idx_t number) : version(std::move(version)), number(number) {}
+	CatalogSnapshot(string version, idx_t number) : version(std::move(version)), number(number) {
+	}
 
 	const string version; // the server's; empty inside a transaction with own definitions
 	const idx_t number;   // ours, different for each snapshot
@@ -67,13 +68,13 @@ public:
 
 //! What one DuckDB transaction knows about this catalog.
 struct TransactionState {
-	shared_ptr<CatalogSnapshot> snapshot;     // the one to look into; unset until the first look-up
-	vector<shared_ptr<CatalogSnapshot>> kept; // C3
-	bool verified = false;                    // snapshot was compared with the server within this statement
-	bool own_definitions = false;             // an explicit transaction has changed definitions
-	bool began = false;                       // the server session is inside our transaction
+	shared_ptr<CatalogSnapshot> snapshot;         // the one to look into; unset until the first look-up
+	vector<shared_ptr<CatalogSnapshot>> kept;     // C3
+	bool verified = false;                        // snapshot was compared with the server within this statement
+	bool own_definitions = false;                 // an explicit transaction has changed definitions
+	bool began = false;                           // the server session is inside our transaction
 	bool wrote = false;
-	shared_ptr<RemoteSession> session; // of an explicit transaction
+	shared_ptr<RemoteSession> session;            // of an explicit transaction
 };
 
 class OdTransactionManager : public DuckTransactionManager {
@@ -180,7 +181,7 @@ private:
 	shared_ptr<CatalogSnapshot> current;
 	string seen_version; // the newest version any reply has named
 	std::chrono::steady_clock::time_point last_contact;
-	std::atomic<idx_t> next_number{1};
+	std::atomic<idx_t> next_number {1};
 	case_insensitive_map_t<unique_ptr<OdSchema>> schemas;
 };
 

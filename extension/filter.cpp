@@ -198,35 +198,14 @@ bool LiteralToSql(const Value &value, string &out) {
 //! Built-in functions whose value depends on nothing but their arguments: not on settings, collations, time zone, row
 //! order, or the state of a session. Operators are functions with quoted names.
 static bool FunctionIsExact(const BoundFunctionExpression &call) {
-	static const case_insensitive_set_t names{"+",         "-",
-	                                          "*",         "/",
-	                                          "//",        "%",
-	                                          "||",        "~~",
-	                                          "!~~",       "~~*",
-	                                          "!~~*",      "abs",
-	                                          "ceil",      "floor",
-	                                          "round",     "sign",
-	                                          "sqrt",      "lower",
-	                                          "upper",     "lcase",
-	                                          "ucase",     "length",
-	                                          "len",       "strlen",
-	                                          "substring", "substr",
-	                                          "left",      "right",
-	                                          "ltrim",     "rtrim",
-	                                          "trim",      "reverse",
-	                                          "replace",   "contains",
-	                                          "prefix",    "suffix",
-	                                          "concat",    "greatest",
-	                                          "least",     "strpos",
-	                                          "instr",     "starts_with",
-	                                          "ends_with", "struct_extract",
-	                                          "year",      "month",
-	                                          "day",       "quarter",
-	                                          "dayofweek", "dayofyear",
-	                                          "&",         "|",
-	                                          "xor",       "list_contains",
-	                                          "list_has",  "array_length",
-	                                          "bit_count"};
+	static const case_insensitive_set_t names {
+	    "+",      "-",         "*",         "/",        "//",       "%",          "||",        "~~",         "!~~",
+	    "~~*",    "!~~*",      "abs",       "ceil",     "floor",    "round",      "sign",      "sqrt",       "lower",
+	    "upper",  "lcase",     "ucase",     "length",   "len",      "strlen",     "substring", "substr",     "left",
+	    "right",  "ltrim",     "rtrim",     "trim",     "reverse",  "replace",    "contains",  "prefix",     "suffix",
+	    "concat", "greatest",  "least",     "strpos",   "instr",    "starts_with", "ends_with", "struct_extract",
+	    "year",   "month",     "day",       "quarter",  "dayofweek", "dayofyear", "&",         "|",
+	    "xor",    "list_contains", "list_has", "array_length", "bit_count"};
 	auto &function = call.function;
 	if (function.GetStability() != FunctionStability::CONSISTENT || !names.count(function.name)) {
 		return false;
@@ -236,8 +215,7 @@ static bool FunctionIsExact(const BoundFunctionExpression &call) {
 	}
 	// Parts of a time with a zone depend on the session's zone.
 	for (auto &child : call.children) {
-		if (child->return_type.id() == LogicalTypeId::TIMESTAMP_TZ ||
-		    child->return_type.id() == LogicalTypeId::TIME_TZ) {
+		if (child->return_type.id() == LogicalTypeId::TIMESTAMP_TZ || child->return_type.id() == LogicalTypeId::TIME_TZ) {
 			return false;
 		}
 	}
@@ -501,8 +479,7 @@ FilterText FilterToSql(const TableFilter &filter, const string &column, const Lo
 		    StructType::IsUnnamed(type)) {
 			return FilterText::IMPOSSIBLE;
 		}
-		auto field =
-		    "struct_extract(" + column + ", " + QuotedText(StructType::GetChildName(type, child.child_idx)) + ")";
+		auto field = "struct_extract(" + column + ", " + QuotedText(StructType::GetChildName(type, child.child_idx)) + ")";
 		return FilterToSql(*child.child_filter, field, StructType::GetChildType(type, child.child_idx), out);
 	}
 	case TableFilterType::OPTIONAL_FILTER: {
@@ -550,7 +527,8 @@ FilterText FilterToSql(const TableFilter &filter, const string &column, const Lo
 
 // ---- what stays here
 
-ResidualFilter::ResidualFilter(ClientContext &context) : context(context) {}
+ResidualFilter::ResidualFilter(ClientContext &context) : context(context) {
+}
 
 void ResidualFilter::Add(const TableFilter &filter, idx_t column, const LogicalType &type) {
 	BoundReferenceExpression reference(type, column);

@@ -67,8 +67,8 @@ static unique_ptr<FunctionData> QueryBind(ClientContext &context, TableFunctionB
 	bind->catalog_alias = catalog.GetName();
 	bind->sql = TextArgument(input.inputs[1]);
 	auto session = catalog.SessionFor(context);
-	auto described =
-	    bind->remote->Described(bind->sql, catalog.KnownVersion(), session.get(), MirroredSettings(context));
+	auto described = bind->remote->Described(bind->sql, catalog.KnownVersion(), session.get(),
+	                                         MirroredSettings(context));
 	if (described.types.empty()) {
 		throw BinderException("This statement gives no rows: use openduck_execute('%s', '...')", catalog.GetName());
 	}
@@ -139,8 +139,8 @@ static void ExecuteRun(ClientContext &context, TableFunctionInput &input, DataCh
 		od_batch_unref(batch);
 	}
 	auto statement = query->Statement();
-	static const case_insensitive_set_t STATELESS = {"SELECT", "INSERT", "UPDATE",  "DELETE",  "MERGE_INTO",
-	                                                 "ALTER",  "DROP",   "EXPLAIN", "ANALYZE", "VACUUM"};
+	static const case_insensitive_set_t STATELESS = {"SELECT", "INSERT", "UPDATE", "DELETE", "MERGE_INTO", "ALTER",
+	                                                 "DROP",   "EXPLAIN", "ANALYZE", "VACUUM"};
 	if (STATELESS.find(statement) == STATELESS.end()) {
 		OdContextState::Get(context)->KeepSession(catalog);
 	}
@@ -164,8 +164,8 @@ struct StatsState : public GlobalTableFunctionState {
 
 static unique_ptr<FunctionData> StatsBind(ClientContext &context, TableFunctionBindInput &input,
                                           vector<LogicalType> &types, vector<string> &names) {
-	names = {"catalog",      "endpoint",    "database", "bytes_sent", "bytes_received", "batches_received",
-	         "batches_sent", "round_trips", "retries",  "resumes",    "rows_read"};
+	names = {"catalog",          "endpoint",     "database",    "bytes_sent", "bytes_received", "batches_received",
+	         "batches_sent",     "round_trips",  "retries",     "resumes",    "rows_read"};
 	types = {LogicalType::VARCHAR, LogicalType::VARCHAR, LogicalType::VARCHAR};
 	while (types.size() < names.size()) {
 		types.push_back(LogicalType::UBIGINT);

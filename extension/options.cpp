@@ -52,10 +52,9 @@ static void SetOption(ConnectOptions &result, const string &name, const string &
 	} else if (key == "key" || key == "key_file") {
 		result.key_file = value;
 	} else {
-		throw BinderException(
-		    "ATTACH: unknown OpenDuck option \"%s\" (there are: endpoint, token, database, read_only, "
-		    "ca_file, certificate_file, key_file, secret)",
-		    name);
+		throw BinderException("ATTACH: unknown OpenDuck option \"%s\" (there are: endpoint, token, database, read_only, "
+		                      "ca_file, certificate_file, key_file, secret)",
+		                      name);
 	}
 }
 
@@ -66,8 +65,7 @@ static void ReadQuery(const string &query, ConnectOptions &result, bool &read_on
 		}
 		auto equals = part.find('=');
 		auto name = Decoded(part.substr(0, equals), "an option's name");
-		auto value =
-		    equals == string::npos ? string() : Decoded(part.substr(equals + 1), "the option \"" + name + "\"");
+		auto value = equals == string::npos ? string() : Decoded(part.substr(equals + 1), "the option \"" + name + "\"");
 		if (StringUtil::CIEquals(name, "read_only")) {
 			auto text = StringUtil::Lower(value);
 			read_only = text.empty() || text == "true" || text == "1";
@@ -130,8 +128,7 @@ ConnectOptions ReadOptions(ClientContext &context, const string &path, AttachOpt
 	}
 	options.options.clear(); // DuckDB's storage refuses what it does not know
 	if (read_only && options.access_mode != AccessMode::READ_ONLY) {
-		throw BinderException("ATTACH: write read_only as an option: ATTACH '%s' (READ_ONLY)",
-		                      path.substr(0, question));
+		throw BinderException("ATTACH: write read_only as an option: ATTACH '%s' (READ_ONLY)", path.substr(0, question));
 	}
 
 	auto result = from_options;

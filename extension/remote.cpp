@@ -98,7 +98,8 @@ unique_ptr<RemoteQuery> Remote::Execute(const RemoteRequest &request, optional_p
 	if (!request.catalog_version.empty()) {
 		req.catalog_version = request.catalog_version.c_str();
 		for (auto &object : request.objects) {
-			objects.push_back({object.kind.c_str(), object.schema.c_str(), object.name.c_str(), object.hash.c_str()});
+			objects.push_back(
+			    {object.kind.c_str(), object.schema.c_str(), object.name.c_str(), object.hash.c_str()});
 		}
 		req.objects = objects.data();
 		req.object_count = objects.size();
@@ -168,7 +169,8 @@ vector<vector<Value>> Remote::Collect(ClientContext &context, const RemoteReques
 static constexpr idx_t DESCRIPTIONS_MAX = 1024;
 
 Remote::Description Remote::Described(const string &sql, const string &catalog_version,
-                                      optional_ptr<RemoteSession> session, vector<std::pair<string, string>> settings) {
+                                      optional_ptr<RemoteSession> session,
+                                      vector<std::pair<string, string>> settings) {
 	auto key = sql;
 	for (auto &setting : settings) {
 		key += '\0' + setting.first + '=' + setting.second;
@@ -239,7 +241,8 @@ bool RemoteSession::InTransaction() const {
 // RemoteQuery
 //===--------------------------------------------------------------------===//
 RemoteQuery::RemoteQuery(shared_ptr<Remote> remote_p, od_query *query_p)
-    : remote(std::move(remote_p)), query(query_p), schema() {}
+    : remote(std::move(remote_p)), query(query_p), schema() {
+}
 
 RemoteQuery::~RemoteQuery() {
 	if (schema.release) {
@@ -261,9 +264,8 @@ const ArrowSchema &RemoteQuery::Arrow() {
 void RemoteQuery::Schema(vector<LogicalType> &types, vector<string> &names) {
 	auto &arrow = Arrow();
 	if (!SchemaIsExact(arrow)) {
-		throw NotImplementedException(
-		    "the server does not send DuckDB's own types; use openduck_query() on a server of "
-		    "this version");
+		throw NotImplementedException("the server does not send DuckDB's own types; use openduck_query() on a server of "
+		                              "this version");
 	}
 	TypesFromSchema(arrow, types, names);
 }

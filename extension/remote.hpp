@@ -36,7 +36,8 @@ struct ConnectOptions {
 //! The server's definitions differ from those the plan was made with; nothing has run.
 class CatalogStaleException : public std::exception {
 public:
-	explicit CatalogStaleException(string message) : message(std::move(message)) {}
+	explicit CatalogStaleException(string message) : message(std::move(message)) {
+	}
 	const char *what() const noexcept override {
 		return message.c_str();
 	}
@@ -164,7 +165,7 @@ public:
 		return client;
 	}
 
-	std::atomic<uint64_t> rows_read{0}; // rows handed to DuckDB, by every query of this attachment
+	std::atomic<uint64_t> rows_read {0}; // rows handed to DuckDB, by every query of this attachment
 
 private:
 	ConnectOptions options;
@@ -180,7 +181,8 @@ private:
 class QuerySource : public BatchSource {
 public:
 	QuerySource(shared_ptr<Remote> remote, unique_ptr<RemoteQuery> query)
-	    : remote(std::move(remote)), query(std::move(query)) {}
+	    : remote(std::move(remote)), query(std::move(query)) {
+	}
 	enum od_pop Next(struct od_batch **batch, struct od_waker waker, struct od_error *err) override;
 
 private:

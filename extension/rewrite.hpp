@@ -20,10 +20,10 @@ struct LocalRelation {
 
 struct RewrittenStatement {
 	unique_ptr<SQLStatement> statement;
-	bool changed = false;          // else the original text is as good
-	string blocker;                // why it cannot be sent; empty: it can
-	vector<ObjectVersion> objects; // what it refers to
-	vector<string> parameters;     // identifiers, in the order of $1, $2, ...
+	bool changed = false;           // else the original text is as good
+	string blocker;                 // why it cannot be sent; empty: it can
+	vector<ObjectVersion> objects;  // what it refers to
+	vector<string> parameters;      // identifiers, in the order of $1, $2, ...
 	vector<LocalRelation> locals;
 };
 

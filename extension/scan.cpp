@@ -135,7 +135,7 @@ static ScanText BuildText(const ScanBindData &bind, const TableFunctionInitInput
 //===--------------------------------------------------------------------===//
 struct ScanGlobalState : public GlobalTableFunctionState {
 	unique_ptr<BatchScanGlobal> scan;
-	ArrowSchema schema{};
+	ArrowSchema schema {};
 	idx_t threads = 1;
 	ScanText text;
 	vector<LogicalType> fetched_types;
@@ -253,7 +253,8 @@ static unique_ptr<GlobalTableFunctionState> SendScan(ClientContext &context, Tab
 	// One batch that is there already is not worth waking another thread.
 	result->threads = query->IsComplete() ? 1 : NumericCast<idx_t>(context.db->NumberOfThreads());
 	SchemaFromTypes(types, names, true, &result->schema);
-	result->scan = make_uniq<BatchScanGlobal>(make_uniq<QuerySource>(bind.remote, std::move(query)), text.columns);
+	result->scan = make_uniq<BatchScanGlobal>(make_uniq<QuerySource>(bind.remote, std::move(query)),
+	                                          text.columns);
 	result->text = std::move(text);
 	return std::move(result);
 }
@@ -446,8 +447,9 @@ static InsertionOrderPreservingMap<string> ScanDynamicToString(TableFunctionDyna
 //! Plans are copied by writing and reading them within one process, so a pointer travels: the original outlives the
 //! copying. The cookie keeps pointers of other processes out.
 static uint64_t ProcessCookie() {
-	static const uint64_t COOKIE = static_cast<uint64_t>(std::chrono::steady_clock::now().time_since_epoch().count()) ^
-	                               static_cast<uint64_t>(reinterpret_cast<uintptr_t>(&ProcessCookie));
+	static const uint64_t COOKIE =
+	    static_cast<uint64_t>(std::chrono::steady_clock::now().time_since_epoch().count()) ^
+	    static_cast<uint64_t>(reinterpret_cast<uintptr_t>(&ProcessCookie));
 	return COOKIE;
 }
 

@@ -11,7 +11,7 @@ namespace openduck {
 
 //! How many scans a plan has, so that they can ask the server for one snapshot. Shared by the scans of one plan.
 struct ScanGroup {
-	std::atomic<uint32_t> size{0};
+	std::atomic<uint32_t> size {0};
 };
 
 //! A scan's global state, or what went wrong in making it.
@@ -40,7 +40,7 @@ struct ScanBindData : public TableFunctionData {
 	vector<ObjectVersion> objects;
 	string catalog_version;
 	idx_t estimated_rows = 0;
-	vector<string> conditions; // complex filters that the server applies
+	vector<string> conditions;      // complex filters that the server applies
 	optional_idx limit;
 	shared_ptr<ScanGroup> group;
 	vector<std::pair<string, string>> settings;

@@ -39,7 +39,8 @@ EntrySet EntrySetOf(CatalogType type) {
 	}
 }
 
-OdSchema::OdSchema(OdCatalog &catalog, CreateSchemaInfo &info) : DuckSchemaEntry(catalog, info), od_catalog(catalog) {}
+OdSchema::OdSchema(OdCatalog &catalog, CreateSchemaInfo &info) : DuckSchemaEntry(catalog, info), od_catalog(catalog) {
+}
 
 CatalogSet::EntryLookup OdSchema::LookupEntryDetailed(CatalogTransaction transaction,
                                                       const EntryLookupInfo &lookup_info) {

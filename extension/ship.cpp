@@ -84,10 +84,10 @@ bool ShippedResult::Next(ClientContext &context, DataChunk &chunk) {
 		if (decoder && decoder->Remaining() > 0) {
 			decoder->Read(chunk);
 			if (chunk.size() > 0) {
-				if (!statement->heading.empty()) {
+				if (!headed && !statement->heading.empty()) {
 					chunk.SetValue(1, 0, Value(statement->heading + chunk.GetValue(1, 0).ToString()));
-					statement->heading.clear();
 				}
+				headed = true;
 				return true;
 			}
 		}

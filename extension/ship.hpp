@@ -40,6 +40,7 @@ private:
 	shared_ptr<ShippedStatement> statement;
 	unique_ptr<RemoteQuery> query;
 	unique_ptr<BatchDecoder> decoder;
+	bool headed = false;
 	bool done = false;
 };
 

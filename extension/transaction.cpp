@@ -14,7 +14,8 @@
 namespace openduck {
 
 OdTransactionManager::OdTransactionManager(AttachedDatabase &db, OdCatalog &catalog)
-    : DuckTransactionManager(db), catalog(catalog) {}
+    : DuckTransactionManager(db), catalog(catalog) {
+}
 
 Transaction &OdTransactionManager::StartTransaction(ClientContext &context) {
 	auto &transaction = DuckTransactionManager::StartTransaction(context);

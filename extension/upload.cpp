@@ -261,16 +261,18 @@ public:
 } // namespace
 
 PhysicalUpload::PhysicalUpload(PhysicalPlan &plan, shared_ptr<ShippedStatement> statement_p, string text_before,
-                               string text_after, vector<string> names, vector<LogicalType> input_types,
-                               SinkOrder order, bool reads_server)
-    : PhysicalOperator(plan, PhysicalOperatorType::EXTENSION, statement_p->types, 1), statement(std::move(statement_p)),
-      text_before(std::move(text_before)), text_after(std::move(text_after)), names(std::move(names)),
-      input_types(std::move(input_types)), order(order), reads_server(reads_server) {}
+                               string text_after, vector<string> names, vector<LogicalType> input_types, SinkOrder order,
+                               bool reads_server)
+    : PhysicalOperator(plan, PhysicalOperatorType::EXTENSION, statement_p->types, 1),
+      statement(std::move(statement_p)), text_before(std::move(text_before)), text_after(std::move(text_after)),
+      names(std::move(names)), input_types(std::move(input_types)), order(order),
+      reads_server(reads_server) {
+}
 
 unique_ptr<GlobalSinkState> PhysicalUpload::GetGlobalSinkState(ClientContext &context) const {
 	auto state = make_uniq<UploadSinkState>();
-	state->run =
-	    make_uniq<UploadRun>(context, statement, text_before, text_after, input_types, names, order, reads_server);
+	state->run = make_uniq<UploadRun>(context, statement, text_before, text_after, input_types, names, order,
+	                                 reads_server);
 	return std::move(state);
 }
 
@@ -323,7 +325,8 @@ PhysicalStage::PhysicalStage(PhysicalPlan &plan, OdCatalog *catalog, const strin
                              vector<LogicalType> input_types, SinkOrder order, bool reads_server)
     : PhysicalUpload(plan, StageStatement(catalog),
                      "CREATE OR REPLACE TEMPORARY TABLE " + QuotedName(name) + " AS SELECT * FROM ", string(),
-                     std::move(columns), std::move(input_types), order, reads_server) {}
+                     std::move(columns), std::move(input_types), order, reads_server) {
+}
 
 //===--------------------------------------------------------------------===//
 // Planning
