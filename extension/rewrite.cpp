@@ -740,6 +740,13 @@ void Rewriter::VisitCreate(CreateInfo &info) {
 					key.info.schema = string();
 					Changed();
 				}
+				auto parent = key.info.schema.empty()
+				                  ? Lookup(CatalogType::TABLE_ENTRY, string(), string(), key.info.table)
+				                  : nullptr;
+				if (parent && IsOurs(*parent) && parent->ParentSchema().name != DEFAULT_SCHEMA) {
+					key.info.schema = parent->ParentSchema().name; // found along this connection's search path
+					Changed();
+				}
 			}
 		}
 		if (table.query) {

@@ -65,6 +65,9 @@ CatalogSet::EntryLookup OdSchema::LookupEntryDetailed(CatalogTransaction transac
 		}
 		return {nullptr, Reason::NOT_PRESENT};
 	}
+	if (set == EntrySet::RELATION) {
+		OdContextState::Get(context)->Missed(od_catalog); // its columns may be those of a moment ago
+	}
 	auto entry = od_catalog.EntryFor(context, *snapshot, *this, *item);
 	return {entry, entry ? Reason::SUCCESS : Reason::NOT_PRESENT};
 }
