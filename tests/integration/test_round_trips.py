@@ -50,8 +50,8 @@ def test_a_text_is_two_and_then_one(con):
     assert requests(con, text, text) == 2 + 1    # its columns are asked for once
 
 
-def test_explain_is_none(con):
-    assert requests(con, "EXPLAIN SELECT * FROM r.t WHERE i = 7") == 0
+def test_explain_asks_for_the_servers_plan(con):
+    assert requests(con, "EXPLAIN SELECT * FROM r.t WHERE i = 7") == 1
 
 
 @pytest.mark.parametrize("end", ["COMMIT", "ROLLBACK"])
