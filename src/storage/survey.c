@@ -7,8 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-// Damage of one object, not of the store or of this process.
-static bool is_problem(od_code code)
+bool od_survey_is_problem(od_code code)
 {
     return code == OD_CORRUPT || code == OD_UNSUPPORTED || code == OD_NOT_FOUND;
 }
@@ -106,7 +105,7 @@ static od_code visit(void *context, const char *key, uint64_t bytes, struct od_e
         rc = od_fail(&why, OD_CORRUPT, "%s does not end in a uuid", key);
     else
         rc = kind->read(survey, key, &uuid, (uint8_t *)list->rows + list->count * kind->row_bytes, &why);
-    if (rc != OD_OK && !is_problem(rc)) {
+    if (rc != OD_OK && !od_survey_is_problem(rc)) {
         if (err)
             *err = why;
         return rc;

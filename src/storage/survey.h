@@ -36,6 +36,7 @@ static inline const struct od_survey_layer *od_survey_layers(const struct od_sur
     return survey->layers.rows;
 }
 const struct od_survey_layer *od_survey_find(const struct od_survey *survey, const struct od_uuid *layer); // or NULL
+bool od_survey_is_problem(od_code code); // damage of one object, not of the store or of this process
 // The layer below it (NULL: it is the first), which must be there and end where this one goes on: OD_CORRUPT.
 OD_CHECKED od_code od_survey_parent(const struct od_survey *survey, const struct od_survey_layer *layer,
                                     const struct od_survey_layer **parent, struct od_error *err);
