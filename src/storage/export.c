@@ -65,7 +65,7 @@ static od_code copy_content(struct job *job, enum od_volume_file which, struct o
     uint64_t size = od_volume_size(request->volume, which);
     uint64_t at = 0;
     while (at < size) {
-        uint64_t bytes = which == OD_VOLUME_DATABASE && at == 0 ? OD_GRID_ORIGIN : PIECE_BYTES;
+        uint64_t bytes = which == OD_VOLUME_DATABASE && at == 0 ? (uint64_t)OD_GRID_ORIGIN : PIECE_BYTES;
         struct iovec part = {job->piece, (size_t)(size - at < bytes ? size - at : bytes)};
         od_code rc = od_volume_read(request->volume, which, at, job->piece, part.iov_len, err);
         if (rc == OD_OK)

@@ -82,7 +82,7 @@ static void add_branch(const struct od_rebuild_work *work, const struct od_rebui
     row->epoch = branch->epoch + EPOCH_GAP;
     row->epoch_start_lsn = row->tip_lsn;
     const struct od_survey_layer *layer = branch->tip;
-    for (size_t i = 0; i < branch->layers; i++) {
+    for (size_t i = 0; i < branch->layers && layer; i++) {
         rows->layers[rows->layer_count++] = layer_row(layer);
         layer = od_survey_find(&work->survey, &layer->header.parent);
     }

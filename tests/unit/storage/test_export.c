@@ -50,7 +50,7 @@ static void expect_content(const char *suffix, const uint8_t *data, uint64_t byt
 {
     char path[512];
     struct od_buf buf;
-    od_buf_init(&buf, MODEL_BYTES);
+    od_buf_init(&buf, (size_t)512 * 1024);
     snprintf(path, sizeof path, "%s%s", target, suffix);
     assert_int_equal(od_file_read(path, &buf, NULL), OD_OK);
     assert_int_equal(buf.bytes, bytes);

@@ -148,7 +148,7 @@ static void rebuilt_metadata_says_the_same(void **state)
     assert_int_equal(summary.branches, 3);
     assert_int_equal(summary.databases, 3);
     assert_int_equal(summary.outside, 0);
-    assert_true(summary.bytes > 7 * 4096);
+    assert_true(summary.bytes > UINT64_C(7) * 4096);
     expect_same_branch(&branch.branch);
     expect_same_branch(&clone.branch);
     expect_same_branch(&empty.branch);
