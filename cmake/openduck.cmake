@@ -66,6 +66,14 @@ find_library(OD_INIH_LIBRARY inih REQUIRED)
 add_library(foreign_inih INTERFACE)
 target_link_libraries(foreign_inih INTERFACE ${OD_INIH_LIBRARY})
 
+find_library(OD_LZ4_LIBRARY lz4 REQUIRED)
+add_library(foreign_lz4 INTERFACE)
+target_link_libraries(foreign_lz4 INTERFACE ${OD_LZ4_LIBRARY})
+
+find_library(OD_ZSTD_LIBRARY zstd REQUIRED)
+add_library(foreign_zstd INTERFACE)
+target_link_libraries(foreign_zstd INTERFACE ${OD_ZSTD_LIBRARY})
+
 pkg_check_modules(SQLITE REQUIRED IMPORTED_TARGET sqlite3)
 add_library(foreign_sqlite INTERFACE)
 target_link_libraries(foreign_sqlite INTERFACE PkgConfig::SQLITE)

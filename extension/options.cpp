@@ -51,9 +51,14 @@ static void SetOption(ConnectOptions &result, const string &name, const string &
 		result.certificate_file = value;
 	} else if (key == "key" || key == "key_file") {
 		result.key_file = value;
+	} else if (key == "compression") {
+		result.compression = StringUtil::Lower(value);
+		if (result.compression != "none" && result.compression != "lz4" && result.compression != "zstd") {
+			throw BinderException("ATTACH: the compression is none, lz4 or zstd, not \"%s\"", value);
+		}
 	} else {
 		throw BinderException("ATTACH: unknown OpenDuck option \"%s\" (there are: endpoint, token, database, read_only, "
-		                      "ca_file, certificate_file, key_file, secret)",
+		                      "compression, ca_file, certificate_file, key_file, secret)",
 		                      name);
 	}
 }
@@ -143,6 +148,7 @@ ConnectOptions ReadOptions(ClientContext &context, const string &path, AttachOpt
 	take(result.ca_file, from_path.ca_file);
 	take(result.certificate_file, from_path.certificate_file);
 	take(result.key_file, from_path.key_file);
+	take(result.compression, from_path.compression);
 	ReadSecret(context, "openduck:" + result.database, secret, result);
 	auto environment = [](const char *name) {
 		auto value = std::getenv(name);

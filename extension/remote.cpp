@@ -30,6 +30,7 @@ Remote::Remote(ConnectOptions options_p) : options(std::move(options_p)) {
 	copts.tls_ca_file = options.ca_file.empty() ? nullptr : options.ca_file.c_str();
 	copts.tls_certificate_file = options.certificate_file.empty() ? nullptr : options.certificate_file.c_str();
 	copts.tls_key_file = options.key_file.empty() ? nullptr : options.key_file.c_str();
+	copts.compression = static_cast<enum od_compression>(options.Codec());
 	struct od_error err = {};
 	if (od_client_open(&copts, &client, &err) != OD_OK) {
 		ThrowRemote(err);

@@ -31,6 +31,11 @@ struct ConnectOptions {
 	string token;    // empty: none
 	string database; // never empty
 	string ca_file, certificate_file, key_file;
+	string compression; // "none" (or empty), "lz4", "zstd": of results, and of uploads
+
+	enum od_ipc_codec Codec() const {
+		return compression == "lz4" ? OD_IPC_LZ4 : compression == "zstd" ? OD_IPC_ZSTD : OD_IPC_PLAIN;
+	}
 };
 
 //! The server's definitions differ from those the plan was made with; nothing has run.

@@ -36,7 +36,7 @@ UploadRun::UploadRun(ClientContext &context, shared_ptr<ShippedStatement> statem
 	if (od_batch_queue_new(&options, &queue, &err) != OD_OK) {
 		ThrowRemote(err);
 	}
-	sink = make_uniq<BatchSink>(queue, types, true, order);
+	sink = make_uniq<BatchSink>(queue, types, true, statement->remote->Options().Codec(), order);
 	if (!later) {
 		Start();
 	}

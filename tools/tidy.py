@@ -41,6 +41,7 @@ FOREIGN = [
     (r"ini\.h", ["src/os/"]),
     (r"openssl/.*", ["src/rpc/", "src/server/", "src/os/", "src/objstore/"]),
     (r"curl/.*", ["src/objstore/"]),
+    (r"lz4.*\.h|zstd.*\.h", ["src/arrow/"]),
     (r"sqlite3\.h|libpq-fe\.h", ["src/metastore/"]),
 ]
 

@@ -40,6 +40,9 @@ struct od_session;
 struct od_query;
 struct od_upload_stream;
 
+/* How results come over the wire: worth it where the network is slower than about 200 MB/s. */
+enum od_compression { OD_COMPRESSION_NONE, OD_COMPRESSION_LZ4, OD_COMPRESSION_ZSTD };
+
 /* All option structs: set struct_bytes to sizeof; zero means default. Strings are copied. */
 struct od_client_options {
     size_t struct_bytes;
@@ -53,6 +56,7 @@ struct od_client_options {
     const char *tls_ca_file;     /* NULL: the system's */
     const char *tls_certificate_file;
     const char *tls_key_file;
+    enum od_compression compression;
 };
 
 OD_API OD_CHECKED od_code od_client_open(const struct od_client_options *options, struct od_client **client,

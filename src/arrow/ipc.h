@@ -39,6 +39,13 @@ void od_ipc_decoder_free(struct od_ipc_decoder *decoder);
 OD_CHECKED od_code od_ipc_decode_batch(struct od_ipc_decoder *decoder, struct od_batch *batch, struct ArrowArray *array,
                                        struct od_error *err);
 
+// Compression of a batch's body, buffer by buffer (Arrow's BodyCompression). Numbers as in the protocol's Compression.
+enum od_ipc_codec { OD_IPC_PLAIN, OD_IPC_LZ4, OD_IPC_ZSTD };
+// A compressed copy of a plain batch of our own, in one segment; the batch itself, once more referenced, when it would not
+// become at least an eighth smaller. Decoders need not be told: od_ipc_decode_batch reads both.
+OD_CHECKED od_code od_ipc_compress_batch(struct od_batch *batch, enum od_ipc_codec codec, struct od_batch **out,
+                                         struct od_error *err);
+
 // Encodes any array of the schema by copying (parameters, ArrowArrayStream uploads, tests): one message, one segment.
 // Offsets and dictionaries are resolved (dictionary-encoded columns are not accepted: OD_UNSUPPORTED).
 OD_CHECKED od_code od_ipc_encode_array(const struct ArrowSchema *schema, const struct ArrowArray *array,

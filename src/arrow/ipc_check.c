@@ -5,7 +5,7 @@
 // a deeply nested one). What is promised to the users of a checked message:
 //   C1  The message is exactly one header and a body of the length the header says.
 //   C2  Batch: 0 <= lengths <= INT32_MAX, -1 <= null counts <= lengths; every buffer lies inside the body and begins at
-//       a multiple of 8; the body is not compressed.
+//       a multiple of 8; a compressed body says by which codec (ipc_compress.c checks the buffers as it expands them).
 //   C3  Schema: every field has a type table of a supported type with known units (ipc_type.c); no dictionaries;
 //       little-endian; at most OD_COLUMNS_MAX fields, OD_NESTING_MAX levels; keys and values of metadata are there.
 //   C4  Visiting the schema costs time and memory in proportion to the message's size, although flatbuffers may share
@@ -19,6 +19,7 @@
 
 enum { MESSAGE_VERSION = 0, MESSAGE_HEADER_TYPE = 1, MESSAGE_HEADER = 2, MESSAGE_BODY_LENGTH = 3 };
 enum { HEADER_SCHEMA = 1, HEADER_DICTIONARY_BATCH = 2, HEADER_RECORD_BATCH = 3 };
+enum { COMPRESSION_CODEC = 0, COMPRESSION_METHOD = 1 };
 enum { BATCH_LENGTH = 0, BATCH_NODES = 1, BATCH_BUFFERS = 2, BATCH_COMPRESSION = 3, BATCH_VARIADIC = 4 };
 
 #define SHARING_MAX 16u // how often, on average, a part of the header may be shared
@@ -112,6 +113,23 @@ static od_code check_buffers(const struct od_flat_vector *buffers, size_t body_b
     return OD_OK;
 }
 
+static od_code check_compression(const struct od_flat_table *compression, enum od_ipc_codec *codec,
+                                 struct od_error *err)
+{
+    int8_t number = 0, method = 0;
+    *codec = OD_IPC_PLAIN;
+    if (!compression->present)
+        return OD_OK;
+    if (!od_flat_scalar(compression, COMPRESSION_CODEC, &number, 1) ||
+        !od_flat_scalar(compression, COMPRESSION_METHOD, &method, 1))
+        return corrupt_header(err);
+    if (method != 0 || number < 0 || number > 1)
+        return od_fail(err, OD_UNSUPPORTED,
+                       "Arrow batch: compression codec %d, method %d is not known; use lz4 or zstd", number, method);
+    *codec = number == 0 ? OD_IPC_LZ4 : OD_IPC_ZSTD;
+    return OD_OK;
+}
+
 od_code od_ipc_check_batch(const uint8_t *message, size_t bytes, struct od_ipc_message *out, struct od_error *err)
 {
     struct od_flat_table header, compression;
@@ -126,8 +144,9 @@ od_code od_ipc_check_batch(const uint8_t *message, size_t bytes, struct od_ipc_m
         !od_flat_table_field(&header, BATCH_COMPRESSION, &compression) ||
         !od_flat_vector_field(&header, BATCH_VARIADIC, sizeof(int64_t), &variadic))
         return corrupt_header(err);
-    if (compression.present)
-        return od_fail(err, OD_UNSUPPORTED, "Arrow batch: compressed bodies are not supported; send them plain");
+    rc = check_compression(&compression, &out->codec, err);
+    if (rc != OD_OK)
+        return rc;
     if (variadic.count > 0)
         return od_fail(err, OD_UNSUPPORTED, "Arrow batch: view types are not supported; send plain utf8 or binary");
     if (out->rows < 0 || out->rows > INT32_MAX)

@@ -357,16 +357,18 @@ od_code od_ipc_decode_batch(struct od_ipc_decoder *decoder, struct od_batch *bat
                        message.nodes.count, message.buffers.count, layout->field_count, layout->buffer_count);
     if (layout->has_union && message.metadata_version != OD_IPC_METADATA_V5)
         return od_fail(err, OD_UNSUPPORTED, "Arrow batch: unions need metadata version 5");
-    if (((uintptr_t)batch->segments[0].data + message.body_offset) % 8 == 0)
+    bool plain = message.codec == OD_IPC_PLAIN;
+    if (plain && ((uintptr_t)batch->segments[0].data + message.body_offset) % 8 == 0)
         return fill(layout, &message, batch, array, err);
-    // A message that was not received into an od_message_buffer: its columns cannot be used where they lie.
-    struct od_batch *aligned;
-    rc = copy_aligned(batch, message.body_offset, &aligned, err);
+    // Its columns cannot be used where they lie: compressed, or not received into an od_message_buffer.
+    struct od_batch *usable;
+    rc = plain ? copy_aligned(batch, message.body_offset, &usable, err)
+               : od_ipc_expand_batch(batch, &message, &usable, err);
     if (rc != OD_OK)
         return rc;
-    rc = od_ipc_check_batch(aligned->segments[0].data, aligned->bytes, &message, err);
+    rc = od_ipc_check_batch(usable->segments[0].data, usable->bytes, &message, err);
     if (rc == OD_OK)
-        rc = fill(layout, &message, aligned, array, err);
-    od_batch_unref(aligned);
+        rc = fill(layout, &message, usable, array, err);
+    od_batch_unref(usable);
     return rc;
 }

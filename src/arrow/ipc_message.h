@@ -15,11 +15,22 @@ struct od_ipc_message {
     size_t body_bytes;
     int16_t metadata_version;
     int64_t rows;
+    enum od_ipc_codec codec;       // of each buffer of the body
     struct od_flat_vector nodes;   // struct od_ipc_node each
     struct od_flat_vector buffers; // struct od_ipc_buffer each
 };
 
 od_code od_ipc_check_batch(const uint8_t *message, size_t bytes, struct od_ipc_message *out, struct od_error *err);
+
+// The plain form of a compressed batch of one segment that passed the check, in one segment with an aligned body; at most
+// OD_MESSAGE_BYTES_MAX bytes, whatever the sender claims.
+od_code od_ipc_expand_batch(const struct od_batch *batch, const struct od_ipc_message *message, struct od_batch **out,
+                            struct od_error *err);
+
+// od_ipc_batch_header for a body whose buffers are compressed by codec.
+od_code od_ipc_batch_header_with(enum od_ipc_codec codec, int64_t rows, const struct od_ipc_node *nodes,
+                                 size_t node_count, const struct od_ipc_buffer *buffers, size_t buffer_count,
+                                 int64_t body_bytes, struct od_buf *out, struct od_error *err);
 
 // Field numbers of Arrow's Schema.fbs.
 enum { OD_SCHEMA_ENDIANNESS = 0, OD_SCHEMA_FIELDS = 1, OD_SCHEMA_METADATA = 2 };

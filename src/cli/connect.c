@@ -12,6 +12,17 @@ const char *od_connect_address(const struct od_connect_settings *settings)
     return settings->endpoint ? settings->endpoint : "127.0.0.1:7878";
 }
 
+static od_code read_compression(const char *text, enum od_compression *compression, struct od_error *err)
+{
+    static const char *const names[] = {"none", "lz4", "zstd"};
+    for (unsigned i = 0; i < sizeof names / sizeof *names; i++)
+        if (!text || strcmp(text, names[i]) == 0) {
+            *compression = (enum od_compression)i;
+            return OD_OK;
+        }
+    return od_fail(err, OD_INVALID, "--compression is none, lz4 or zstd, not \"%.100s\"", text);
+}
+
 od_code od_connect(const struct od_connect_settings *settings, struct od_client **client, struct od_error *err)
 {
     struct od_client_options options = {.struct_bytes = sizeof options,
@@ -24,6 +35,7 @@ od_code od_connect(const struct od_connect_settings *settings, struct od_client 
     struct od_buf token;
     od_code rc = OD_OK;
     od_buf_init(&token, TOKEN_FILE_BYTES_MAX);
+    OD_TRY(read_compression(settings->compression, &options.compression, err));
     if (settings->token_file) {
         OD_TRY(od_file_read(settings->token_file, &token, err));
         options.token = od_buf_text(&token);

@@ -9,6 +9,7 @@
 struct od_connect_settings {
     const char *endpoint, *token, *token_file;
     const char *tls_ca, *tls_cert, *tls_key;
+    const char *compression;
     uint64_t connect_timeout;
 };
 
@@ -26,6 +27,8 @@ struct od_connect_settings {
          "Certificate to present to the server (PEM).", 0, 0},                                                         \
         {"tls-key", OD_CONFIG_TEXT, (at) + offsetof(struct od_connect_settings, tls_key), NULL, "FILE",                \
          "Its private key (PEM).", 0, 0},                                                                              \
+        {"compression", OD_CONFIG_TEXT, (at) + offsetof(struct od_connect_settings, compression), "none", "CODEC",     \
+         "Compress results on the wire: none, lz4 or zstd. For networks slower than about 200 MB/s.", 0, 0},           \
     {                                                                                                                  \
         "connect-timeout", OD_CONFIG_DURATION, (at) + offsetof(struct od_connect_settings, connect_timeout), "5s",     \
             "TIME", "How long to try to reach the server.", 0, 0                                                       \

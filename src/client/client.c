@@ -81,6 +81,11 @@ od_code od_client_open(const struct od_client_options *given, struct od_client *
     if (token && !*token)
         token = NULL;
     OD_TRY(check_token(token, err));
+    if ((unsigned)options.compression > OD_COMPRESSION_ZSTD) {
+        rc = od_fail(err, OD_INVALID, "od_client_options.compression is %u: there are none (0), lz4 (1) and zstd (2)",
+                     (unsigned)options.compression);
+        goto out;
+    }
     if (options.retries > RETRIES_MAX) {
         rc = od_fail(err, OD_INVALID, "od_client_options.retries is %u, more than %u", options.retries, RETRIES_MAX);
         goto out;
@@ -102,6 +107,7 @@ od_code od_client_open(const struct od_client_options *given, struct od_client *
     OD_TRY(od_link_open(&client->link, &link, err));
     linked = true;
     client->timeout_ms = options.timeout_ms;
+    client->compression = options.compression;
     atomic_init(&client->batches_received, 0);
     atomic_init(&client->batches_sent, 0);
     atomic_init(&client->resumes, 0);

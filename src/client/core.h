@@ -16,6 +16,7 @@ struct od_client {
     struct od_crew *crew;
     struct od_canceller *canceller;
     uint64_t timeout_ms; // of statements that name none; 0: none
+    enum od_compression compression; // of results
     atomic_uint_fast64_t batches_received, batches_sent, resumes;
 };
 

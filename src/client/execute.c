@@ -117,6 +117,13 @@ static od_code pack_request(struct execution *execution, struct od_error *err)
     message.read_only = request->read_only;
     message.exact_types = request->exact_types;
     message.describe_only = request->describe_only;
+    Openduck__V1__Compression compression = execution->client->compression == OD_COMPRESSION_LZ4
+                                                ? OPENDUCK__V1__COMPRESSION__COMPRESSION_LZ4_FRAME
+                                                : OPENDUCK__V1__COMPRESSION__COMPRESSION_ZSTD;
+    if (execution->client->compression != OD_COMPRESSION_NONE) {
+        message.accept_compression = &compression;
+        message.n_accept_compression = 1;
+    }
     if (request->parameter_bytes) {
         message.parameters.data = (uint8_t *)(uintptr_t)request->parameter_bytes;
         message.parameters.len = request->parameter_bytes_count;

@@ -23,7 +23,8 @@ SinkOrder SinkOrder::Of(ClientContext &context, PhysicalOperator &root) {
 namespace {
 
 struct BatchSinkLocal : public LocalSinkState {
-	BatchSinkLocal(const vector<LogicalType> &types, bool exact) : encoder(types, exact) {
+	BatchSinkLocal(const vector<LogicalType> &types, bool exact, enum od_ipc_codec codec)
+	    : encoder(types, exact, codec) {
 	}
 	BatchEncoder encoder;
 	idx_t index = 0;    // of the batch being filled
@@ -51,12 +52,13 @@ bool Flush(struct od_batch_queue *queue, BatchSinkLocal &local, const InterruptS
 
 } // namespace
 
-BatchSink::BatchSink(struct od_batch_queue *queue, const vector<LogicalType> &types, bool exact, SinkOrder order)
-    : queue(queue), types(types), exact(exact), order(order) {
+BatchSink::BatchSink(struct od_batch_queue *queue, const vector<LogicalType> &types, bool exact,
+                     enum od_ipc_codec codec, SinkOrder order)
+    : queue(queue), types(types), exact(exact), codec(codec), order(order) {
 }
 
 unique_ptr<LocalSinkState> BatchSink::LocalState() const {
-	return make_uniq<BatchSinkLocal>(types, exact);
+	return make_uniq<BatchSinkLocal>(types, exact, codec);
 }
 
 SinkResultType BatchSink::Sink(DataChunk &chunk, OperatorSinkInput &input) const {

@@ -22,7 +22,7 @@ struct SinkOrder {
 class BatchSink {
 public:
 	BatchSink(struct od_batch_queue *queue, const duckdb::vector<duckdb::LogicalType> &types, bool exact,
-	          SinkOrder order);
+	          enum od_ipc_codec codec, SinkOrder order);
 	duckdb::unique_ptr<duckdb::LocalSinkState> LocalState() const;
 	duckdb::SinkResultType Sink(duckdb::DataChunk &chunk, duckdb::OperatorSinkInput &input) const;
 	duckdb::SinkNextBatchType NextBatch(duckdb::OperatorSinkNextBatchInput &input) const;
@@ -32,6 +32,7 @@ private:
 	struct od_batch_queue *queue; // borrowed
 	duckdb::vector<duckdb::LogicalType> types;
 	bool exact;
+	enum od_ipc_codec codec;
 	SinkOrder order;
 };
 

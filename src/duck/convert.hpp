@@ -40,7 +40,8 @@ duckdb::string SchemaMessage(const duckdb::vector<duckdb::LogicalType> &types,
 // ---- encode: chunks -> one batch. One encoder per thread; not reusable across threads while filling.
 class BatchEncoder {
 public:
-	BatchEncoder(const duckdb::vector<duckdb::LogicalType> &types, bool exact);
+	//! codec: what Finish compresses batches with.
+	BatchEncoder(const duckdb::vector<duckdb::LogicalType> &types, bool exact, enum od_ipc_codec codec = OD_IPC_PLAIN);
 	~BatchEncoder();
 	//! Adds rows of a chunk with the encoder's types (any vector types: flat, dictionary, constant, ...), from row
 	//! `from` on, as many as a batch may hold; returns how many. Fewer than there are (perhaps 0): Finish, then go on

@@ -640,9 +640,12 @@ struct BatchEncoder::Impl {
 	idx_t bytes = 0;
 	vector<od_ipc_node> nodes;
 	vector<Buffer *> buffers;
+	enum od_ipc_codec codec = OD_IPC_PLAIN;
 };
 
-BatchEncoder::BatchEncoder(const vector<LogicalType> &types, bool exact) : impl(make_uniq<Impl>()) {
+BatchEncoder::BatchEncoder(const vector<LogicalType> &types, bool exact, enum od_ipc_codec codec)
+    : impl(make_uniq<Impl>()) {
+	impl->codec = codec;
 	for (idx_t i = 0; i < types.size(); i++) {
 		impl->travels.push_back(TravelOf(types[i], exact, "#" + to_string(i + 1)));
 	}
@@ -707,7 +710,17 @@ od_batch *BatchEncoder::Finish() {
 	}
 	impl->rows = 0;
 	impl->bytes = 0;
-	return batch;
+	if (impl->codec == OD_IPC_PLAIN) {
+		return batch;
+	}
+	struct od_batch *compressed = nullptr;
+	struct od_error err = {};
+	auto rc = od_ipc_compress_batch(batch, impl->codec, &compressed, &err);
+	od_batch_unref(batch);
+	if (rc != OD_OK) {
+		throw OutOfMemoryException("%s", err.message);
+	}
+	return compressed;
 }
 
 } // namespace openduck

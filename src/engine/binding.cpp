@@ -286,7 +286,7 @@ unique_ptr<PhysicalOperator> Run::Planned(ClientContext &cx, PreparedStatementDa
 				struct od_batch_queue *queue;
 				struct od_error error = {};
 				Check(od_result_stream(result, order.batch_index, &queue, &error), error);
-				return MakeStreamCollector(data, queue, statement.exact_types, order);
+				return MakeStreamCollector(data, queue, statement.exact_types, statement.codec, order);
 			}
 		} catch (const EngineError &failure) {
 			Reject(failure.error.code, "%s", failure.error.message);

@@ -16,8 +16,10 @@ namespace {
 
 class StreamCollector : public PhysicalResultCollector {
 public:
-	StreamCollector(PreparedStatementData &data, struct od_batch_queue *queue, bool exact, SinkOrder order_p)
-	    : PhysicalResultCollector(*data.physical_plan, data), order(order_p), sink(queue, data.types, exact, order_p) {}
+	StreamCollector(PreparedStatementData &data, struct od_batch_queue *queue, bool exact, enum od_ipc_codec codec,
+	                SinkOrder order_p)
+	    : PhysicalResultCollector(*data.physical_plan, data), order(order_p),
+	      sink(queue, data.types, exact, codec, order_p) {}
 
 	unique_ptr<GlobalSinkState> GetGlobalSinkState(ClientContext &) const override {
 		return make_uniq<GlobalSinkState>();
@@ -57,8 +59,8 @@ private:
 } // namespace
 
 unique_ptr<PhysicalOperator> MakeStreamCollector(PreparedStatementData &data, struct od_batch_queue *queue, bool exact,
-                                                 SinkOrder order) {
-	return make_uniq_base<PhysicalOperator, StreamCollector>(data, queue, exact, order);
+                                                 enum od_ipc_codec codec, SinkOrder order) {
+	return make_uniq_base<PhysicalOperator, StreamCollector>(data, queue, exact, codec, order);
 }
 
 } // namespace openduck

@@ -10,7 +10,8 @@ namespace openduck {
 
 //! Encodes the plan's rows into `queue` while it runs; the query's own result is empty.
 duckdb::unique_ptr<duckdb::PhysicalOperator>
-MakeStreamCollector(duckdb::PreparedStatementData &data, struct od_batch_queue *queue, bool exact, SinkOrder order);
+MakeStreamCollector(duckdb::PreparedStatementData &data, struct od_batch_queue *queue, bool exact,
+                    enum od_ipc_codec codec, SinkOrder order);
 
 } // namespace openduck
 

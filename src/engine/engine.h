@@ -12,6 +12,7 @@
 #define OD_ENGINE_ENGINE_H
 
 #include "arrow/batch_queue.h"
+#include "arrow/ipc.h"
 #include "base/buf.h"
 #include "base/error.h"
 
@@ -107,6 +108,7 @@ struct od_statement {
     bool read_only;     // refuse what can write: OD_READ_ONLY
     bool exact_types;   // DuckDB storage forms allowed on the wire
     bool describe_only; // bind, fill the result's schema and info, run nothing
+    enum od_ipc_codec codec; // what the client would have its batches compressed with
 };
 
 enum od_result_kind { OD_RESULT_ROWS, OD_RESULT_CHANGED_ROWS, OD_RESULT_NOTHING };

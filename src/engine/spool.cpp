@@ -13,8 +13,8 @@ namespace openduck {
 namespace {
 
 struct SpooledRows {
-	SpooledRows(unique_ptr<ColumnDataCollection> rows_p, bool exact, bool wrote_p)
-	    : rows(std::move(rows_p)), encoder(rows->Types(), exact), wrote(wrote_p) {
+	SpooledRows(unique_ptr<ColumnDataCollection> rows_p, bool exact, enum od_ipc_codec codec, bool wrote_p)
+	    : rows(std::move(rows_p)), encoder(rows->Types(), exact, codec), wrote(wrote_p) {
 		rows->InitializeScan(scan, ColumnDataScanProperties::ALLOW_ZERO_COPY);
 		rows->InitializeScanChunk(scan, chunk);
 	}
@@ -77,8 +77,9 @@ constexpr struct od_result_source SPOOLED_ROWS = {Fill, Free};
 
 } // namespace
 
-void Spool(struct od_result *result, unique_ptr<ColumnDataCollection> rows, bool exact, bool wrote) {
-	auto spooled = make_uniq<SpooledRows>(std::move(rows), exact, wrote);
+void Spool(struct od_result *result, unique_ptr<ColumnDataCollection> rows, bool exact, enum od_ipc_codec codec,
+           bool wrote) {
+	auto spooled = make_uniq<SpooledRows>(std::move(rows), exact, codec, wrote);
 	struct od_error error = {};
 	od_code rc = od_result_spool(result, &SPOOLED_ROWS, spooled.release(), &error);
 	Check(rc, error);

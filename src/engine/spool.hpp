@@ -10,7 +10,8 @@ namespace openduck {
 
 //! Gives the rows to the result. `wrote`: the statement has changed something, so an error now must not look as if
 //! it had not.
-void Spool(struct od_result *result, duckdb::unique_ptr<duckdb::ColumnDataCollection> rows, bool exact, bool wrote);
+void Spool(struct od_result *result, duckdb::unique_ptr<duckdb::ColumnDataCollection> rows, bool exact,
+           enum od_ipc_codec codec, bool wrote);
 
 } // namespace openduck
 

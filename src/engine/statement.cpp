@@ -259,7 +259,7 @@ void Run::AnswerFromLedger(uint64_t changed_rows) {
 	(void)properties.modified_databases[connection.engine->catalog_name];
 	if (rows) {
 		DescribeResult(rows->Types(), {"Count"}, properties, "");
-		Spool(result, std::move(rows), statement.exact_types, true);
+		Spool(result, std::move(rows), statement.exact_types, statement.codec, true);
 	} else {
 		DescribeResult({LogicalType::BOOLEAN}, {"Success"}, properties, "");
 	}
@@ -277,9 +277,10 @@ void Run::RunAll(vector<unique_ptr<SQLStatement>> statements) {
 	}
 	PassGate();
 	if (!streaming && rows) {
-		Spool(result, rows->Cast<MaterializedQueryResult>().TakeCollection(), statement.exact_types, wrote);
+		Spool(result, rows->Cast<MaterializedQueryResult>().TakeCollection(), statement.exact_types,
+		      statement.codec, wrote);
 	} else if (rows_of_commit) {
-		Spool(result, std::move(rows_of_commit), statement.exact_types, wrote);
+		Spool(result, std::move(rows_of_commit), statement.exact_types, statement.codec, wrote);
 	}
 }
 

@@ -44,6 +44,7 @@ struct od_task {
     size_t object_count;
     bool read_only, exact_types, describe_only;
     bool doubtful; // first asked of an earlier server process: may run only if it cannot write
+    enum od_ipc_codec codec;
     uint64_t timeout_ms;
     uint64_t inline_limit;
     const char *group;

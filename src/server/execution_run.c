@@ -86,6 +86,7 @@ static od_code run_statement(struct od_execution *execution, struct lease *lease
         .read_only = task->read_only || task->doubtful,
         .exact_types = task->exact_types,
         .describe_only = task->describe_only,
+        .codec = task->codec,
     };
     pthread_mutex_lock(&execution->lock);
     bool go = execution->core.stop == OD_STOP_NONE;

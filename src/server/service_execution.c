@@ -117,6 +117,20 @@ out:
     return rc;
 }
 
+// The first of the client's codecs that there is.
+static enum od_ipc_codec choose_codec(const Openduck__V1__ExecuteRequest *request)
+{
+    for (size_t i = 0; i < request->n_accept_compression; i++) {
+        if (request->accept_compression[i] == OPENDUCK__V1__COMPRESSION__COMPRESSION_LZ4_FRAME)
+            return OD_IPC_LZ4;
+        if (request->accept_compression[i] == OPENDUCK__V1__COMPRESSION__COMPRESSION_ZSTD)
+            return OD_IPC_ZSTD;
+        if (request->accept_compression[i] == OPENDUCK__V1__COMPRESSION__COMPRESSION_NONE)
+            break;
+    }
+    return OD_IPC_PLAIN;
+}
+
 // Borrows from the message, which the task takes.
 static od_code make_task(const struct od_server *server, Openduck__V1__ExecuteRequest *request, struct od_task *task,
                          struct od_error *err)
@@ -131,6 +145,7 @@ static od_code make_task(const struct od_server *server, Openduck__V1__ExecuteRe
         .read_only = request->read_only,
         .exact_types = request->exact_types,
         .describe_only = request->describe_only,
+        .codec = choose_codec(request),
         .doubtful = request->first_incarnation[0] && strcmp(request->first_incarnation, server->incarnation) != 0,
         .timeout_ms = request->timeout_ms,
         .inline_limit = request->inline_limit ? request->inline_limit : OD_INLINE_BYTES_DEFAULT,

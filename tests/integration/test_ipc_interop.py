@@ -117,7 +117,6 @@ def test_metadata_survives():
 @pytest.mark.parametrize("name,table,options,code,text", [
     ("dictionary", pa.table({"d": pa.array(["a", "b"]).dictionary_encode()}), {}, "UNSUPPORTED", "dictionary"),
     ("view", pa.table({"v": pa.array(["a"], pa.string_view())}), {}, "UNSUPPORTED", "utf8 view"),
-    ("zstd", pa.table({"i": pa.array(range(5000))}), {"compression": "zstd"}, "UNSUPPORTED", "compressed"),
     ("run ends", pa.table({"r": pa.RunEndEncodedArray.from_arrays([3], [7])}), {}, "UNSUPPORTED", "run-end"),
     ("union ids", pa.table({"u": pa.UnionArray.from_sparse(pa.array([5, 7], pa.int8()),
                                                            [pa.array([1, 2]), pa.array([3, 4])], type_codes=[5, 7])}), {},
@@ -128,6 +127,26 @@ def test_what_is_not_supported_says_so(name, table, options, code, text):
     assert done.returncode == 1
     message = done.stderr.decode()
     assert message.startswith(code + ":") and text in message
+
+
+@pytest.mark.parametrize("codec", ["lz4", "zstd"])
+def test_compressed_bodies_are_read(codec):
+    table = pa.concat_tables([pa.table(COLUMNS)] * 400).combine_chunks()
+    done = run(stream_of(table, compression=codec))
+    assert done.returncode == 0, done.stderr.decode()
+    assert pa.ipc.open_stream(done.stdout).read_all().equals(table)
+
+
+@pytest.mark.parametrize("codec", ["lz4", "zstd"])
+def test_compressed_bodies_are_written(codec):
+    table = pa.table({"i": pa.array([None if i % 5 == 0 else i for i in range(5000)]), "s": ["the same"] * 5000,
+                      "l": [[i % 3] * (i % 4) for i in range(5000)]})
+    done = run(stream_of(table), codec)
+    assert done.returncode == 0, done.stderr.decode()
+    assert len(done.stdout) < len(run(stream_of(table)).stdout) / 2
+    result = pa.ipc.open_stream(done.stdout).read_all()
+    result.validate(full=True)
+    assert result.equals(table)
 
 
 def test_deep_nesting_stops_at_the_limit():

@@ -2,6 +2,7 @@
 // output. tests/integration/test_ipc_interop.py compares both ends with pyarrow.
 //
 //     ipc_echo [OFFSET ROWS]     writes only rows OFFSET .. OFFSET + ROWS of each batch (a slice)
+//     ipc_echo lz4|zstd          compresses the batches
 //
 // Exit status 1 and a line on standard error, CODE: MESSAGE, when the stream is refused.
 #include "arrow/ipc.h"
@@ -43,11 +44,12 @@ static size_t message_bytes(const struct od_buf *in, size_t at, size_t *header_b
 }
 
 static od_code echo_batch(const uint8_t *data, size_t bytes, size_t header_bytes, const struct ArrowSchema *schema,
-                          struct od_ipc_decoder *decoder, const int64_t *slice, struct od_error *err)
+                          struct od_ipc_decoder *decoder, const int64_t *slice, enum od_ipc_codec codec,
+                          struct od_error *err)
 {
     od_code rc = OD_OK;
     struct od_message_buffer buffer = {0};
-    struct od_batch *batch = NULL, *again = NULL;
+    struct od_batch *batch = NULL, *again = NULL, *packed = NULL;
     struct ArrowArray array = {.release = NULL};
     OD_TRY(od_message_buffer_get(bytes, header_bytes, &buffer, err));
     memcpy(buffer.data, data, bytes);
@@ -58,17 +60,19 @@ static od_code echo_batch(const uint8_t *data, size_t bytes, size_t header_bytes
         array.length = slice[1];
     }
     OD_TRY(od_ipc_encode_array(schema, &array, &again, err));
-    fwrite(again->segments[0].data, 1, again->bytes, stdout);
+    OD_TRY(od_ipc_compress_batch(again, codec, &packed, err));
+    fwrite(packed->segments[0].data, 1, packed->bytes, stdout);
 out:
     if (array.release)
         array.release(&array);
     od_batch_unref(batch);
     od_batch_unref(again);
+    od_batch_unref(packed);
     od_message_buffer_put(&buffer);
     return rc;
 }
 
-static od_code echo(const int64_t *slice, struct od_error *err)
+static od_code echo(const int64_t *slice, enum od_ipc_codec codec, struct od_error *err)
 {
     od_code rc = OD_OK;
     struct ArrowSchema schema = {.release = NULL};
@@ -89,7 +93,7 @@ static od_code echo(const int64_t *slice, struct od_error *err)
     OD_TRY(od_ipc_encode_schema(&schema, &out, err));
     fwrite(out.data, 1, out.bytes, stdout);
     for (size_t bytes; (bytes = message_bytes(&in, at, &header_bytes)) > 0; at += bytes)
-        OD_TRY(echo_batch(in.data + at, bytes, header_bytes, &schema, decoder, slice, err));
+        OD_TRY(echo_batch(in.data + at, bytes, header_bytes, &schema, decoder, slice, codec, err));
     fwrite(od_ipc_end_of_stream, 1, sizeof od_ipc_end_of_stream, stdout);
 out:
     od_ipc_decoder_free(decoder);
@@ -108,7 +112,10 @@ int main(int argc, char **argv)
         slice[0] = strtoll(argv[1], NULL, 10);
         slice[1] = strtoll(argv[2], NULL, 10);
     }
-    od_code rc = echo(argc == 3 ? slice : NULL, &err);
+    enum od_ipc_codec codec = OD_IPC_PLAIN;
+    if (argc == 2)
+        codec = strcmp(argv[1], "lz4") == 0 ? OD_IPC_LZ4 : OD_IPC_ZSTD;
+    od_code rc = echo(argc == 3 ? slice : NULL, codec, &err);
     if (rc != OD_OK)
         fprintf(stderr, "%s: %s\n", od_code_name(rc), err.message);
     return rc != OD_OK;

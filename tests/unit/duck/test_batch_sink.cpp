@@ -16,7 +16,7 @@ using namespace openduck;
 class Collector : public PhysicalResultCollector {
 public:
 	Collector(PhysicalPlan &plan, PreparedStatementData &data, od_batch_queue *queue, SinkOrder order)
-	    : PhysicalResultCollector(plan, data), order(order), sink(queue, types, true, order) {
+	    : PhysicalResultCollector(plan, data), order(order), sink(queue, types, true, OD_IPC_PLAIN, order) {
 	}
 	SinkOrder order;
 	BatchSink sink;
