@@ -69,6 +69,7 @@ def main():
     print("# Measured\n")
     print("Made by `make bench` (`bench/run`); do not edit. Every figure is a ratio to the same work by DuckDB in the client's")
     print("own process (\"native\"), timed in turns in the same minutes; medians, absolute values in brackets.")
+    print("One system's cases of one bench are of one run; between benches and systems compare ratios, not seconds.")
     loads = [r["load"] for r in results if "load" in r]
     print(f"Machine: {platform.machine()}, load average {min(loads, default=0)} to {max(loads, default=0)}.\n")
     print("## Against the bars\n")
