@@ -196,7 +196,8 @@ void od_sqlite_text(sqlite3_stmt *statement, int column, char *out, size_t bytes
     snprintf(out, bytes, "%s", text ? (const char *)text : "");
 }
 
-void *od_sqlite_row_add(void **rows, size_t *count, size_t row_bytes)
+// Grows *rows for one more; NULL: out of memory.
+static void *row_add(void **rows, size_t *count, size_t row_bytes)
 {
     if ((*count & (*count - 1)) == 0) { // full at 0, 1, 2, 4, 8, ...
         void *grown = od_realloc(*rows, (*count ? 2 * *count : 1) * row_bytes);
@@ -205,6 +206,34 @@ void *od_sqlite_row_add(void **rows, size_t *count, size_t row_bytes)
         *rows = grown;
     }
     return (char *)*rows + (*count)++ * row_bytes;
+}
+
+od_code od_sqlite_collect(struct sqlite_store *store, od_code rc, sqlite3_stmt *statement,
+                          void (*take)(sqlite3_stmt *statement, void *row), size_t row_bytes, void **rows,
+                          size_t *count, struct od_error *err)
+{
+    void *all = NULL;
+    size_t n = 0;
+    bool more = true;
+    while (rc == OD_OK) {
+        OD_TRY(od_sqlite_next(store, statement, &more, err));
+        if (!more)
+            break;
+        void *row = row_add(&all, &n, row_bytes);
+        if (!row)
+            OD_TRY(od_fail(err, OD_NO_MEMORY, "out of memory for rows of the metadata"));
+        take(statement, row);
+    }
+out:
+    od_sqlite_end(statement);
+    pthread_mutex_unlock(&store->lock);
+    if (rc != OD_OK) {
+        od_free(all);
+        return rc;
+    }
+    *rows = all;
+    *count = n;
+    return OD_OK;
 }
 
 // ---- transactions

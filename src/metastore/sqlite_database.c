@@ -1,7 +1,6 @@
 // sqlite_database.c - databases, branches, epochs and leases in SQLite.
 #include "metastore/sqlite_internal.h"
 
-#include "base/alloc.h"
 
 #include <string.h>
 
@@ -14,13 +13,9 @@ static struct sqlite_store *of(struct od_metastore *store)
     return (struct sqlite_store *)store;
 }
 
-static od_code no_memory(struct od_error *err)
+static void branch_take(sqlite3_stmt *statement, void *out)
 {
-    return od_fail(err, OD_NO_MEMORY, "out of memory for rows of the metadata");
-}
-
-static void branch_take(sqlite3_stmt *statement, struct od_meta_branch *row)
-{
+    struct od_meta_branch *row = out;
     *row = (struct od_meta_branch){0};
     od_sqlite_uuid(statement, 0, &row->branch);
     od_sqlite_uuid(statement, 1, &row->parent_branch);
@@ -73,8 +68,9 @@ od_code od_sqlite_branch_insert(struct sqlite_store *store, const struct od_meta
 
 // ---- databases
 
-static void database_take(sqlite3_stmt *statement, struct od_meta_database *row)
+static void database_take(sqlite3_stmt *statement, void *out)
 {
+    struct od_meta_database *row = out;
     *row = (struct od_meta_database){0};
     od_sqlite_text(statement, 0, row->name, sizeof row->name);
     od_sqlite_uuid(statement, 1, &row->branch);
@@ -162,30 +158,13 @@ od_code od_sqlite_database_list(struct od_metastore *opaque, struct od_meta_data
     struct sqlite_store *store = of(opaque);
     sqlite3_stmt *statement = NULL;
     void *all = NULL;
-    size_t n = 0;
-    bool more = true;
     pthread_mutex_lock(&store->lock);
     od_code rc =
         od_sqlite_start(store, &statement, err, "SELECT name, branch, created_us FROM database ORDER BY name", "");
-    while (rc == OD_OK) {
-        OD_TRY(od_sqlite_next(store, statement, &more, err));
-        if (!more)
-            break;
-        struct od_meta_database *row = od_sqlite_row_add(&all, &n, sizeof *row);
-        if (!row)
-            OD_TRY(no_memory(err));
-        database_take(statement, row);
-    }
-out:
-    od_sqlite_end(statement);
-    pthread_mutex_unlock(&store->lock);
-    if (rc != OD_OK) {
-        od_free(all);
-        return rc;
-    }
-    *rows = all;
-    *count = n;
-    return OD_OK;
+    rc = od_sqlite_collect(store, rc, statement, database_take, sizeof **rows, &all, count, err);
+    if (rc == OD_OK)
+        *rows = all;
+    return rc;
 }
 
 od_code od_sqlite_database_drop(struct od_metastore *opaque, const char *name, struct od_error *err)
@@ -247,29 +226,12 @@ od_code od_sqlite_branch_list(struct od_metastore *opaque, struct od_meta_branch
     struct sqlite_store *store = of(opaque);
     sqlite3_stmt *statement = NULL;
     void *all = NULL;
-    size_t n = 0;
-    bool more = true;
     pthread_mutex_lock(&store->lock);
     od_code rc = od_sqlite_start(store, &statement, err, "SELECT " BRANCH_COLUMNS " FROM branch ORDER BY branch", "");
-    while (rc == OD_OK) {
-        OD_TRY(od_sqlite_next(store, statement, &more, err));
-        if (!more)
-            break;
-        struct od_meta_branch *row = od_sqlite_row_add(&all, &n, sizeof *row);
-        if (!row)
-            OD_TRY(no_memory(err));
-        branch_take(statement, row);
-    }
-out:
-    od_sqlite_end(statement);
-    pthread_mutex_unlock(&store->lock);
-    if (rc != OD_OK) {
-        od_free(all);
-        return rc;
-    }
-    *rows = all;
-    *count = n;
-    return OD_OK;
+    rc = od_sqlite_collect(store, rc, statement, branch_take, sizeof **rows, &all, count, err);
+    if (rc == OD_OK)
+        *rows = all;
+    return rc;
 }
 
 // ---- epochs and leases

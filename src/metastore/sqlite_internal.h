@@ -41,8 +41,11 @@ void od_sqlite_text(sqlite3_stmt *statement, int column, char *out, size_t bytes
 od_code od_sqlite_begin(struct sqlite_store *store, struct od_error *err);
 od_code od_sqlite_finish(struct sqlite_store *store, od_code rc, struct od_error *err);
 
-// Grows `*rows` for one more; NULL: out of memory.
-void *od_sqlite_row_add(void **rows, size_t *count, size_t row_bytes);
+// All rows of a started statement (rc: what od_sqlite_start gave) as an array, released with od_free; take fills one of
+// row_bytes. The caller holds the lock; this ends the statement and unlocks. On failure *rows and *count are untouched.
+od_code od_sqlite_collect(struct sqlite_store *store, od_code rc, sqlite3_stmt *statement,
+                          void (*take)(sqlite3_stmt *statement, void *row), size_t row_bytes, void **rows,
+                          size_t *count, struct od_error *err);
 
 uint64_t od_sqlite_now(void);
 

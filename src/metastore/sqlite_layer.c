@@ -1,7 +1,6 @@
 // sqlite_layer.c - layers and snapshots in SQLite, and taking over a whole state.
 #include "metastore/sqlite_internal.h"
 
-#include "base/alloc.h"
 
 #define LAYER_COLUMNS "layer, branch, epoch, parent, first_lsn, end_lsn, first_time_us, last_time_us, bytes, kind, key"
 #define SNAPSHOT_COLUMNS "branch, name, snapshot, epoch, lsn, layer, time_us, created_us, automatic"
@@ -11,15 +10,11 @@ static struct sqlite_store *of(struct od_metastore *store)
     return (struct sqlite_store *)store;
 }
 
-static od_code no_memory(struct od_error *err)
-{
-    return od_fail(err, OD_NO_MEMORY, "out of memory for rows of the metadata");
-}
-
 // ---- layers
 
-static void layer_take(sqlite3_stmt *statement, struct od_meta_layer *row)
+static void layer_take(sqlite3_stmt *statement, void *out)
 {
+    struct od_meta_layer *row = out;
     *row = (struct od_meta_layer){0};
     od_sqlite_uuid(statement, 0, &row->layer);
     od_sqlite_uuid(statement, 1, &row->branch);
@@ -127,31 +122,14 @@ od_code od_sqlite_layer_list(struct od_metastore *opaque, const struct od_uuid *
     struct sqlite_store *store = of(opaque);
     sqlite3_stmt *statement = NULL;
     void *all = NULL;
-    size_t n = 0;
-    bool more = true;
     pthread_mutex_lock(&store->lock);
     od_code rc = od_sqlite_start(
         store, &statement, err, "SELECT " LAYER_COLUMNS " FROM layer WHERE branch=? ORDER BY first_lsn, end_lsn, layer",
         "u", branch);
-    while (rc == OD_OK) {
-        OD_TRY(od_sqlite_next(store, statement, &more, err));
-        if (!more)
-            break;
-        struct od_meta_layer *row = od_sqlite_row_add(&all, &n, sizeof *row);
-        if (!row)
-            OD_TRY(no_memory(err));
-        layer_take(statement, row);
-    }
-out:
-    od_sqlite_end(statement);
-    pthread_mutex_unlock(&store->lock);
-    if (rc != OD_OK) {
-        od_free(all);
-        return rc;
-    }
-    *rows = all;
-    *count = n;
-    return OD_OK;
+    rc = od_sqlite_collect(store, rc, statement, layer_take, sizeof **rows, &all, count, err);
+    if (rc == OD_OK)
+        *rows = all;
+    return rc;
 }
 
 od_code od_sqlite_layer_forget(struct od_metastore *opaque, const struct od_uuid *layers, size_t count,
@@ -183,8 +161,9 @@ out:
 
 // ---- snapshots
 
-static void snapshot_take(sqlite3_stmt *statement, struct od_meta_snapshot *row)
+static void snapshot_take(sqlite3_stmt *statement, void *out)
 {
+    struct od_meta_snapshot *row = out;
     *row = (struct od_meta_snapshot){0};
     od_sqlite_uuid(statement, 0, &row->position.branch);
     od_sqlite_text(statement, 1, row->name, sizeof row->name);
@@ -243,31 +222,14 @@ od_code od_sqlite_snapshot_list(struct od_metastore *opaque, const struct od_uui
     struct sqlite_store *store = of(opaque);
     sqlite3_stmt *statement = NULL;
     void *all = NULL;
-    size_t n = 0;
-    bool more = true;
     pthread_mutex_lock(&store->lock);
     od_code rc = od_sqlite_start(
         store, &statement, err,
         "SELECT " SNAPSHOT_COLUMNS " FROM snapshot WHERE branch=? ORDER BY epoch, lsn, created_us, name", "u", branch);
-    while (rc == OD_OK) {
-        OD_TRY(od_sqlite_next(store, statement, &more, err));
-        if (!more)
-            break;
-        struct od_meta_snapshot *row = od_sqlite_row_add(&all, &n, sizeof *row);
-        if (!row)
-            OD_TRY(no_memory(err));
-        snapshot_take(statement, row);
-    }
-out:
-    od_sqlite_end(statement);
-    pthread_mutex_unlock(&store->lock);
-    if (rc != OD_OK) {
-        od_free(all);
-        return rc;
-    }
-    *rows = all;
-    *count = n;
-    return OD_OK;
+    rc = od_sqlite_collect(store, rc, statement, snapshot_take, sizeof **rows, &all, count, err);
+    if (rc == OD_OK)
+        *rows = all;
+    return rc;
 }
 
 od_code od_sqlite_snapshot_drop(struct od_metastore *opaque, const struct od_uuid *branch, const char *name,
