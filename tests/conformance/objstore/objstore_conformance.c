@@ -46,8 +46,8 @@ static void store_reopen(void)
 // FOLDER/NAME; each call has its own place, good until four more.
 static const char *key(const char *name)
 {
-    static char keys[4][OD_OBJECT_KEY_BYTES];
-    static unsigned next;
+    static _Thread_local char keys[4][OD_OBJECT_KEY_BYTES];
+    static _Thread_local unsigned next;
     char *out = keys[next++ % 4];
     snprintf(out, sizeof keys[0], "%s/%s", folder, name);
     return out;
