@@ -1,13 +1,13 @@
-// history.c - points in a database's history: selectors, snapshots, clones, restore.
+// history.c - points in a database's history: selectors, snapshots, clones. Restoring is in restore.c.
 //
 // Nothing here copies data: a snapshot is a position, a clone a branch that begins at one.
 #include "storage/describe.h"
-#include "storage/store_internal.h"
+#include "storage/history_internal.h"
+#include "storage/selector.h"
 
 #include "base/alloc.h"
 
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
@@ -86,7 +86,7 @@ static bool containing_journal(struct od_volume *writer, uint64_t lsn, struct od
     return found;
 }
 
-static od_code branch_of(struct od_store *store, const char *name, struct od_meta_branch *branch, struct od_error *err)
+od_code od_history_branch(struct od_store *store, const char *name, struct od_meta_branch *branch, struct od_error *err)
 {
     struct od_meta_database database;
     od_code rc = meta_of(store)->ops->database_get(meta_of(store), name, &database, err);
@@ -112,70 +112,9 @@ static od_code newest(struct od_volume *writer, const struct od_meta_branch *bra
 
 // ---- selectors
 
-static bool parse_position(const char *text, uint64_t *epoch, uint64_t *lsn)
-{
-    char *end;
-    size_t digits = strspn(text, "0123456789");
-    if (digits == 0 || digits > 20)
-        return false;
-    *epoch = 0;
-    *lsn = strtoull(text, &end, 10);
-    if (*end == '.' && strspn(end + 1, "0123456789") == strlen(end + 1) && end[1]) {
-        *epoch = *lsn;
-        *lsn = strtoull(end + 1, &end, 10);
-    }
-    return *end == '\0';
-}
-
-// YYYY-MM-DD[( |T)HH:MM[:SS[.ffffff]]][Z|+HH[:MM]|-HH[:MM]]
-static bool parse_time(const char *text, uint64_t *us)
-{
-    struct tm parts = {0};
-    int used = 0, hours = 0, minutes = 0;
-    uint64_t fraction = 0;
-    if (sscanf(text, "%4d-%2d-%2d%n", &parts.tm_year, &parts.tm_mon, &parts.tm_mday, &used) != 3)
-        return false;
-    text += used;
-    if (*text == ' ' || *text == 'T') {
-        used = 0;
-        if (sscanf(text + 1, "%2d:%2d%n", &parts.tm_hour, &parts.tm_min, &used) != 2)
-            return false;
-        text += 1 + used;
-        if (*text == ':') {
-            used = 0;
-            if (sscanf(text + 1, "%2d%n", &parts.tm_sec, &used) != 1)
-                return false;
-            text += 1 + used;
-        }
-        if (*text == '.') {
-            uint64_t unit = 100000;
-            for (text++; *text >= '0' && *text <= '9'; text++, unit /= 10)
-                fraction += unit * (uint64_t)(*text - '0');
-        }
-    }
-    int sign = *text == '+' ? 1 : *text == '-' ? -1 : 0;
-    if (*text == 'Z' || *text == 'z') {
-        text++;
-    } else if (sign) {
-        used = 0;
-        if (sscanf(text + 1, "%2d%n", &hours, &used) != 1)
-            return false;
-        text += 1 + used;
-        used = 0;
-        if (*text == ':' && sscanf(text + 1, "%2d%n", &minutes, &used) == 1)
-            text += 1 + used;
-    }
-    if (*text || parts.tm_mon < 1 || parts.tm_mon > 12 || parts.tm_mday < 1 || parts.tm_mday > 31 ||
-        parts.tm_hour > 23 || parts.tm_min > 59 || parts.tm_sec > 60)
-        return false;
-    parts.tm_year -= 1900;
-    parts.tm_mon--;
-    int64_t seconds = timegm(&parts) - sign * (hours * 3600 + minutes * 60);
-    if (seconds < 0)
-        return false;
-    *us = (uint64_t)seconds * 1000000 + fraction;
-    return true;
-}
+#define NO_SNAPSHOT "%s has no snapshot '%.200s'%s%s"
+#define HAS_OTHERS "; the newest are "
+#define HAS_NONE "; it has none"
 
 static void name_nearest(const struct od_meta_snapshot *rows, size_t count, char *out, size_t bytes)
 {
@@ -190,6 +129,13 @@ static od_code resolve_lsn(struct od_store *store, const struct od_meta_branch *
 {
     od_code rc = OD_OK;
     struct od_meta_layer layer;
+    struct od_meta_branch below = *branch;
+    while (lsn < below.start_lsn && !od_uuid_is_zero(&below.parent_layer)) { // what it began with is its history too
+        writer = NULL;
+        OD_TRY(meta_of(store)->ops->layer_get(meta_of(store), &below.parent_layer, &layer, err));
+        OD_TRY(meta_of(store)->ops->branch_get(meta_of(store), &layer.branch, &below, err));
+    }
+    branch = &below;
     *position = (struct od_position){branch->branch, epoch, lsn};
     OD_TRY(containing_layer(store, branch, lsn, &layer, err));
     if (!od_uuid_is_zero(&layer.layer) || lsn == branch->start_lsn) {
@@ -206,17 +152,24 @@ out:
     return rc;
 }
 
-// The last barrier at or before the time: in the newest layer, or journal of the writer, that begins before it.
-static od_code resolve_time(struct od_store *store, const struct od_meta_branch *branch, uint64_t time_us,
+// The last barrier at or before the time: in the newest layer, or journal of the writer, that begins before it. Before a
+// restore the database was another branch.
+static od_code resolve_time(struct od_store *store, const struct od_meta_branch *now, uint64_t time_us,
                             struct od_volume *writer, struct od_position *position, struct od_error *err)
 {
     od_code rc = OD_OK;
     struct od_meta_layer *rows = NULL;
     struct od_journal *layer = NULL;
     struct od_journal_end end;
+    struct od_meta_branch self = *now;
+    const struct od_meta_branch *branch = &self;
+    uint64_t since_us;
     size_t count = 0;
     if (time_us > store->options.platform->ops->wall_us(store->options.platform))
         return od_fail(err, OD_INVALID, "the timestamp lies in the future");
+    OD_TRY(od_history_self_at(store, time_us, &self, &since_us, err));
+    if (!od_uuid_equal(&self.branch, &now->branch))
+        writer = NULL;
     if (writer) {
         uint64_t last_us;
         OD_TRY(newest(writer, branch, position, &last_us, err));
@@ -229,6 +182,10 @@ static od_code resolve_time(struct od_store *store, const struct od_meta_branch 
     size_t all = count;
     while (count > 0 && rows[count - 1].first_time_us > time_us)
         count--;
+    if (count == 0 && since_us > 0) { // restored by then, and not written since
+        *position = (struct od_position){branch->branch, branch->epoch, branch->start_lsn};
+        goto out;
+    }
     if (count == 0)
         OD_TRY(od_fail(err, OD_NOT_FOUND, "the database has no position as old as that"));
     if (writer && count == all && rows[count - 1].last_time_us <= time_us &&
@@ -252,21 +209,20 @@ od_code od_store_resolve(struct od_store *store, const char *name, const char *s
     size_t count = 0;
     uint64_t epoch, lsn, time_us;
     char nearest[512];
-    OD_TRY(branch_of(store, name, &branch, err));
-    OD_TRY(meta_of(store)->ops->snapshot_list(meta_of(store), &branch.branch, &rows, &count, err));
-    for (size_t i = 0; i < count; i++)
-        if (strcmp(rows[i].name, selector) == 0) {
+    OD_TRY(od_history_branch(store, name, &branch, err));
+    OD_TRY(od_history_snapshots(store, &branch, &rows, &count, err));
+    for (size_t i = count; i-- > 0;)
+        if (strcmp(rows[i].name, selector) == 0) { // of several selves the newest
             *position = rows[i].position;
             goto out;
         }
-    if (parse_position(selector, &epoch, &lsn)) {
+    if (od_selector_position(selector, &epoch, &lsn)) {
         OD_TRY(resolve_lsn(store, &branch, epoch, lsn, writer, position, err));
-    } else if (parse_time(selector, &time_us)) {
+    } else if (od_selector_time(selector, &time_us)) {
         OD_TRY(resolve_time(store, &branch, time_us, writer, position, err));
     } else {
         name_nearest(rows, count, nearest, sizeof nearest);
-        OD_TRY(od_fail(err, OD_NOT_FOUND, "%s has no snapshot '%.200s'%s%s", name, selector,
-                       count ? "; the newest are " : "; it has none", nearest));
+        OD_TRY(od_fail(err, OD_NOT_FOUND, NO_SNAPSHOT, name, selector, count ? HAS_OTHERS : HAS_NONE, nearest));
     }
 out:
     od_free(rows);
@@ -314,8 +270,38 @@ out:
     return rc;
 }
 
+// A name that reads as a position or a time would hide it.
+static od_code check_snapshot_name(const char *name, struct od_error *err)
+{
+    uint64_t epoch, lsn, time_us;
+    od_code rc = od_store_check_name(name, err);
+    if (rc == OD_OK && (od_selector_position(name, &epoch, &lsn) || od_selector_time(name, &time_us)))
+        rc = od_fail(err, OD_INVALID, "a snapshot cannot be called '%s': that reads as a position or a time", name);
+    return rc;
+}
+
+// The metadata looks at the branch only.
+static od_code check_snapshot_free(struct od_store *store, const struct od_meta_branch *branch, const char *database,
+                                   const char *name, struct od_error *err)
+{
+    struct od_meta_snapshot *rows = NULL;
+    size_t count = 0;
+    od_code rc = od_history_snapshots(store, branch, &rows, &count, err);
+    for (size_t i = 0; i < count && rc == OD_OK; i++)
+        if (strcmp(rows[i].name, name) == 0)
+            rc = od_fail(err, OD_EXISTS, "%s has a snapshot '%s'", database, name);
+    od_free(rows);
+    return rc;
+}
+
 od_code od_store_snapshot_create(struct od_store *store, const char *database, const char *name,
                                  struct od_volume *writer, struct od_meta_snapshot *snapshot, struct od_error *err)
+{
+    return od_history_snapshot(store, database, name, NULL, writer, snapshot, err);
+}
+
+od_code od_history_snapshot(struct od_store *store, const char *database, const char *name, const struct od_uuid *uuid,
+                            struct od_volume *writer, struct od_meta_snapshot *snapshot, struct od_error *err)
 {
     od_code rc = OD_OK;
     struct od_platform *platform = store->options.platform;
@@ -323,8 +309,10 @@ od_code od_store_snapshot_create(struct od_store *store, const char *database, c
     struct od_meta_layer layer;
     *snapshot = (struct od_meta_snapshot){.automatic = name == NULL};
     if (name)
-        OD_TRY(od_store_check_name(name, err));
-    OD_TRY(branch_of(store, database, &branch, err));
+        OD_TRY(check_snapshot_name(name, err));
+    OD_TRY(od_history_branch(store, database, &branch, err));
+    if (name)
+        OD_TRY(check_snapshot_free(store, &branch, database, name, err));
     OD_TRY(newest(writer, &branch, &snapshot->position, &snapshot->time_us, err));
     if (writer) { // with a statement in between two barriers the journal stays open: then the position is in a journal
         OD_TRY(od_volume_roll(writer, err));
@@ -334,8 +322,12 @@ od_code od_store_snapshot_create(struct od_store *store, const char *database, c
     snapshot->layer = layer.layer;
     if (od_uuid_is_zero(&layer.layer))
         (void)containing_journal(writer, snapshot->position.lsn, &snapshot->layer);
-    platform->ops->random(platform, snapshot->snapshot.bytes, sizeof snapshot->snapshot.bytes);
-    od_uuid_mark_random(&snapshot->snapshot);
+    if (uuid) {
+        snapshot->snapshot = *uuid;
+    } else {
+        platform->ops->random(platform, snapshot->snapshot.bytes, sizeof snapshot->snapshot.bytes);
+        od_uuid_mark_random(&snapshot->snapshot);
+    }
     OD_TRY(meta_of(store)->ops->now(meta_of(store), &snapshot->created_us, err));
     if (name)
         snprintf(snapshot->name, sizeof snapshot->name, "%s", name);
@@ -350,8 +342,24 @@ od_code od_store_snapshot_list(struct od_store *store, const char *database, str
                                size_t *count, struct od_error *err)
 {
     struct od_meta_branch branch;
-    od_code rc = branch_of(store, database, &branch, err);
-    return rc == OD_OK ? meta_of(store)->ops->snapshot_list(meta_of(store), &branch.branch, rows, count, err) : rc;
+    od_code rc = od_history_branch(store, database, &branch, err);
+    return rc == OD_OK ? od_history_snapshots(store, &branch, rows, count, err) : rc;
+}
+
+// The snapshot that a restore took leads to those of the earlier self: it goes last.
+static od_code check_not_needed(const struct od_meta_snapshot *rows, size_t count, size_t found,
+                                const struct od_meta_branch *branch, struct od_error *err)
+{
+    bool leads = od_uuid_equal(&rows[found].snapshot, &branch->branch);
+    for (size_t i = found + 1; i < count && !leads; i++) // the selves after it
+        leads = od_uuid_equal(&rows[found].snapshot, &rows[i].position.branch);
+    for (size_t i = 0; i < count && leads; i++)
+        if (i != found && (i < found || od_uuid_equal(&rows[i].position.branch, &rows[found].position.branch)))
+            return od_fail(err, OD_LOCKED,
+                           "the snapshot '%s' was taken by a restore, and older ones are reached through it; drop '%s' "
+                           "and the others of before first",
+                           rows[found].name, rows[i].name);
+    return OD_OK;
 }
 
 od_code od_store_snapshot_drop(struct od_store *store, const char *database, const char *name, struct od_error *err)
@@ -360,16 +368,19 @@ od_code od_store_snapshot_drop(struct od_store *store, const char *database, con
     struct od_meta_branch branch;
     struct od_meta_snapshot *rows = NULL;
     size_t count = 0, found = SIZE_MAX;
-    char key[OD_DESCRIPTION_KEY_BYTES];
-    OD_TRY(branch_of(store, database, &branch, err));
-    OD_TRY(meta_of(store)->ops->snapshot_list(meta_of(store), &branch.branch, &rows, &count, err));
+    char key[OD_DESCRIPTION_KEY_BYTES], nearest[512];
+    OD_TRY(od_history_branch(store, database, &branch, err));
+    OD_TRY(od_history_snapshots(store, &branch, &rows, &count, err));
     for (size_t i = 0; i < count; i++)
         if (strcmp(rows[i].name, name) == 0)
-            found = i;
-    if (found == SIZE_MAX)
-        OD_TRY(od_fail(err, OD_NOT_FOUND, "%s has no snapshot '%.200s'", database, name));
+            found = i; // of several selves the newest
+    if (found == SIZE_MAX) {
+        name_nearest(rows, count, nearest, sizeof nearest);
+        OD_TRY(od_fail(err, OD_NOT_FOUND, NO_SNAPSHOT, database, name, count ? HAS_OTHERS : HAS_NONE, nearest));
+    }
+    OD_TRY(check_not_needed(rows, count, found, &branch, err));
     od_snapshot_key(&rows[found].snapshot, key);
-    OD_TRY(meta_of(store)->ops->snapshot_drop(meta_of(store), &branch.branch, name, err));
+    OD_TRY(meta_of(store)->ops->snapshot_drop(meta_of(store), &rows[found].position.branch, name, err));
     OD_TRY(od_objstore_remove(store->options.objects, key, err));
 out:
     od_free(rows);
@@ -378,9 +389,9 @@ out:
 
 // ---- clones
 
-// A branch that begins at a point of another. OD_BUSY: the point is in a journal that cannot be closed now.
-static od_code branch_at(struct od_store *store, const struct od_meta_branch *from, const struct od_position *position,
-                         struct od_volume *writer, struct od_meta_branch *branch, struct od_error *err)
+od_code od_history_branch_at(struct od_store *store, const struct od_meta_branch *from,
+                             const struct od_position *position, struct od_volume *writer,
+                             struct od_meta_branch *branch, struct od_error *err)
 {
     od_code rc = OD_OK;
     struct od_platform *platform = store->options.platform;
@@ -415,7 +426,7 @@ od_code od_store_clone(struct od_store *store, const char *database, const char 
     struct od_position position;
     uint64_t time_us;
     OD_TRY(od_store_check_name(new_name, err));
-    OD_TRY(branch_of(store, database, &from, err));
+    OD_TRY(od_history_branch(store, database, &from, err));
     if (selector)
         OD_TRY(od_store_resolve(store, database, selector, writer, &position, err));
     else
@@ -424,7 +435,7 @@ od_code od_store_clone(struct od_store *store, const char *database, const char 
         writer = NULL;
         OD_TRY(meta_of(store)->ops->branch_get(meta_of(store), &position.branch, &from, err));
     }
-    OD_TRY(branch_at(store, &from, &position, writer, &branch, err));
+    OD_TRY(od_history_branch_at(store, &from, &position, writer, &branch, err));
     OD_TRY(od_store_create_branch(store, new_name, &branch, err));
 out:
     return rc;

@@ -12,10 +12,10 @@
 
 struct rows {
     struct od_meta_branch *branches;
-    struct od_meta_database *databases; // as many
+    struct od_meta_database *databases; // as many; in the end those of branches that are not dropped
     struct od_meta_layer *layers;
     struct od_meta_snapshot *snapshots;
-    size_t branch_count, layer_count, snapshot_count;
+    size_t branch_count, database_count, layer_count, snapshot_count;
 };
 
 void od_rebuild_problem(void *context, const char *key, const struct od_error *why)
@@ -121,12 +121,17 @@ static od_code name_databases(struct rows *rows, struct od_error *err)
     struct candidate *all = od_calloc(rows->branch_count ? rows->branch_count : 1, sizeof *all);
     if (!all)
         return od_fail(err, OD_NO_MEMORY, "out of memory for the names of %zu databases", rows->branch_count);
-    for (size_t i = 0; i < rows->branch_count; i++)
-        all[i] = (struct candidate){&rows->databases[i], !od_uuid_is_zero(&rows->branches[i].tip_layer)};
-    if (rows->branch_count > 1)
-        qsort(all, rows->branch_count, sizeof *all, by_name);
-    char last[OD_META_NAME_BYTES] = "";
     for (size_t i = 0; i < rows->branch_count; i++) {
+        if (rows->branches[i].dropped_us > 0)
+            continue;
+        struct od_meta_database *kept = &rows->databases[rows->database_count];
+        *kept = rows->databases[i];
+        all[rows->database_count++] = (struct candidate){kept, !od_uuid_is_zero(&rows->branches[i].tip_layer)};
+    }
+    if (rows->database_count > 1)
+        qsort(all, rows->database_count, sizeof *all, by_name);
+    char last[OD_META_NAME_BYTES] = "";
+    for (size_t i = 0; i < rows->database_count; i++) {
         struct od_meta_database *database = all[i].database;
         if (strcmp(database->name, last) == 0) // also without a name
             rename_row(database->name, &database->branch);
@@ -135,6 +140,29 @@ static od_code name_databases(struct rows *rows, struct od_error *err)
     }
     od_free(all);
     return OD_OK;
+}
+
+static struct od_meta_branch *row_of(const struct rows *rows, const struct od_uuid *branch)
+{
+    for (size_t i = 0; i < rows->branch_count; i++)
+        if (od_uuid_equal(&rows->branches[i].branch, branch))
+            return &rows->branches[i];
+    return NULL;
+}
+
+// A restore snapshots what the database was, under the uuid of the branch that takes its place. If the old one has nothing
+// beyond that snapshot, the new one has its name, and the old one is reached through the snapshot.
+static void drop_restored(const struct od_rebuild_work *work, struct rows *rows)
+{
+    const struct od_meta_snapshot *all = work->survey.snapshots.rows;
+    for (size_t i = 0; i < work->survey.snapshots.count; i++) {
+        if (!od_rebuild_find(work, &all[i].snapshot))
+            continue; // nearly all: it is no branch's uuid
+        const struct od_meta_branch *next = row_of(rows, &all[i].snapshot);
+        struct od_meta_branch *old = row_of(rows, &all[i].position.branch);
+        if (next && old && od_uuid_equal(&next->parent_branch, &old->branch) && old->tip_lsn <= all[i].position.lsn)
+            old->dropped_us = all[i].created_us;
+    }
 }
 
 static bool holds(const struct od_survey_layer *layer, uint64_t lsn)
@@ -211,6 +239,7 @@ static od_code make_rows(struct od_rebuild_work *work, struct rows *rows, struct
         if (!work->branches[i].broken)
             add_branch(work, &work->branches[i], rows);
     add_snapshots(work, rows);
+    drop_restored(work, rows);
     return name_databases(rows, err);
 }
 
@@ -250,9 +279,10 @@ od_code od_rebuild_run(struct od_rebuild *rebuild, struct od_error *err)
     OD_TRY(make_rows(&work, &rows, err));
     if (rebuild->problems > 0 && !rebuild->partial)
         OD_TRY(refuse(&work, err));
-    OD_TRY(metadata->ops->restore(metadata, rows.databases, rows.branch_count, rows.branches, rows.branch_count,
+    OD_TRY(metadata->ops->restore(metadata, rows.databases, rows.database_count, rows.branches, rows.branch_count,
                                   rows.layers, rows.layer_count, rows.snapshots, rows.snapshot_count, err));
-    rebuild->databases = rebuild->branches = rows.branch_count;
+    rebuild->databases = rows.database_count;
+    rebuild->branches = rows.branch_count;
     rebuild->layers = rows.layer_count;
     rebuild->snapshots = rows.snapshot_count;
     rebuild->outside = work.survey.layers.count - rows.layer_count;

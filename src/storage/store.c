@@ -7,8 +7,6 @@
 #include <stdio.h>
 #include <string.h>
 
-#define NAME_CHARACTERS "letters, digits, '_', '-' and '.'"
-
 od_code od_store_branch_directory(const struct od_store *store, const struct od_uuid *branch,
                                   char out[OD_JOURNAL_PATH_BYTES], struct od_error *err)
 {
@@ -67,18 +65,26 @@ void od_store_close(struct od_store *store)
 od_code od_store_check_name(const char *name, struct od_error *err)
 {
     size_t bytes = strlen(name);
-    if (bytes == 0 || bytes >= OD_META_NAME_BYTES)
-        return od_fail(err, OD_INVALID, "a database's name has 1 to %u characters", OD_META_NAME_BYTES - 1);
-    static const char allowed[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-.";
-    if (strspn(name, allowed) != bytes)
-        return od_fail(err, OD_INVALID, "the name '%s' has other characters than " NAME_CHARACTERS, name);
-    return OD_OK;
+    bool ok = bytes > 0 && bytes < OD_META_NAME_BYTES && name[0] != '-' && name[0] != OD_HIDDEN_NAME_PREFIX[0];
+    for (size_t i = 0; i < bytes && ok; i++) {
+        unsigned char c = (unsigned char)name[i];
+        ok =
+            c >= 0x80 || (c >= '0' && c <= '9') || (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z') || strchr("_-.", c);
+    }
+    return ok ? OD_OK
+              : od_fail(err, OD_INVALID,
+                        "'%.200s' cannot be a name: 1 to %u bytes of letters, digits, '_', '-', '.' and any character "
+                        "beyond ASCII, not beginning with '-' or '.'",
+                        name, OD_META_NAME_BYTES - 1);
 }
 
 od_code od_store_create(struct od_store *store, const char *name, struct od_error *err)
 {
     struct od_platform *platform = store->options.platform;
     struct od_meta_branch branch = {0};
+    od_code rc = od_store_check_name(name, err);
+    if (rc != OD_OK)
+        return rc;
     platform->ops->random(platform, branch.branch.bytes, sizeof branch.branch.bytes);
     od_uuid_mark_random(&branch.branch);
     branch.tip_time_us = platform->ops->wall_us(platform);
@@ -89,9 +95,7 @@ od_code od_store_create_branch(struct od_store *store, const char *name, const s
                                struct od_error *err)
 {
     struct od_metastore *meta = store->options.metadata;
-    od_code rc = od_store_check_name(name, err);
-    if (rc == OD_OK)
-        rc = od_store_describe_branch(store, name, branch, err);
+    od_code rc = od_store_describe_branch(store, name, branch, err);
     if (rc != OD_OK)
         return rc;
     rc = meta->ops->database_create(meta, name, branch, err);
@@ -183,14 +187,18 @@ od_code od_store_list(struct od_store *store, struct od_store_database **rows, s
     out = od_calloc(found ? found : 1, sizeof *out);
     if (!out)
         OD_TRY(od_fail(err, OD_NO_MEMORY, "out of memory for a list of %zu databases", found));
+    size_t shown = 0;
     for (size_t i = 0; i < found; i++) {
-        memcpy(out[i].name, databases[i].name, sizeof out[i].name);
-        out[i].branch = databases[i].branch;
-        out[i].created_us = databases[i].created_us;
-        OD_TRY(measure(store, &out[i], err));
+        if (databases[i].name[0] == OD_HIDDEN_NAME_PREFIX[0])
+            continue;
+        memcpy(out[shown].name, databases[i].name, sizeof out[shown].name);
+        out[shown].branch = databases[i].branch;
+        out[shown].created_us = databases[i].created_us;
+        OD_TRY(measure(store, &out[shown], err));
+        shown++;
     }
     *rows = out;
-    *count = found;
+    *count = shown;
     out = NULL;
 out:
     od_free(out);

@@ -10,6 +10,7 @@
 #define OD_LEDGER_WINDOW_MS_DEFAULT (UINT64_C(24) * 3600 * 1000)
 #define OD_BLOCK_BYTES_DEFAULT 262144u
 #define OD_LEASE_US 10000000u
+#define OD_HIDDEN_NAME_PREFIX "." // of databases that are not listed
 
 struct od_store {
     struct od_store_options options; // the texts are copies
@@ -24,10 +25,13 @@ OD_CHECKED od_code od_store_branch_directory(const struct od_store *store, const
 
 OD_CHECKED od_code od_store_check_name(const char *name, struct od_error *err);
 bool od_store_is_open(struct od_store *store, const struct od_uuid *branch); // for writing, in this process
-// The branch's description among the objects, then its row.
+// The branch's description among the objects, then its row. The name is not checked.
 OD_CHECKED od_code od_store_create_branch(struct od_store *store, const char *name, const struct od_meta_branch *branch,
                                           struct od_error *err);
 OD_CHECKED od_code od_store_describe_branch(struct od_store *store, const char *name,
                                             const struct od_meta_branch *branch, struct od_error *err);
+
+// Removes what imports that did not end have left, if it is at least that old.
+OD_CHECKED od_code od_store_import_clean(struct od_store *store, uint64_t older_than_us, struct od_error *err);
 
 #endif
