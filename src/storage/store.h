@@ -9,7 +9,7 @@
 //
 // Selectors of a point in a database's history, as users write them: a snapshot's name; an LSN (digits), optionally
 // EPOCH.LSN; a timestamp (ISO 8601, UTC when it has no zone; the last barrier at or before it, never in the future).
-// Errors name the nearest snapshots when there is none.
+// Errors name the nearest snapshots when there is none. Positions before a clone's beginning are those of what it began with.
 #ifndef OD_STORAGE_STORE_H
 #define OD_STORAGE_STORE_H
 
@@ -48,7 +48,10 @@ struct od_store_database {
 };
 
 OD_CHECKED od_code od_store_create(struct od_store *store, const char *name, struct od_error *err);
-// From a DuckDB file (which nobody writes meanwhile): its bytes become the first layer. progress may be NULL.
+// From a DuckDB file (which nobody writes meanwhile) and the WAL files beside it, if there are any: their bytes become
+// the first layers, blocks of zeros left out. The database appears when all is there; a failure leaves nothing.
+// OD_UNSUPPORTED: not a DuckDB database, or an encrypted one; OD_CORRUPT: a damaged header or a file that is cut off;
+// OD_BUSY: it was written meanwhile. progress may be NULL.
 OD_CHECKED od_code od_store_import(struct od_store *store, const char *name, const char *file,
                                    void (*progress)(void *context, uint64_t done, uint64_t total), void *context,
                                    struct od_error *err);
@@ -89,8 +92,9 @@ OD_CHECKED od_code od_store_snapshot_drop(struct od_store *store, const char *da
 // statement keeps open. `writer` as above.
 OD_CHECKED od_code od_store_clone(struct od_store *store, const char *database, const char *selector,
                                   struct od_volume *writer, const char *new_name, struct od_error *err);
-// The database goes on from an earlier point of itself; what it was stays reachable as the snapshot "before-restore-TIME".
-// Its volume must be closed.
+// The database goes on from an earlier point of itself; what it was stays reachable as the snapshot
+// "before-restore-TIME", and its snapshots and times before are those of then. Its volume must be closed (OD_LOCKED), and
+// a crashed writer's lease over.
 OD_CHECKED od_code od_store_restore(struct od_store *store, const char *database, const char *selector,
                                     struct od_error *err);
 
