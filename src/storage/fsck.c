@@ -112,15 +112,51 @@ out:
     return rc;
 }
 
+// The layer and those below it. A missing one is found when the layer above it is checked.
+static void want_from(const struct od_fsck_work *work, const struct od_survey_layer *layer, bool *wanted)
+{
+    const struct od_survey_layer *layers = od_survey_layers(&work->survey);
+    while (layer && !wanted[layer - layers]) {
+        wanted[layer - layers] = true;
+        layer = od_survey_find(&work->survey, &layer->header.parent);
+    }
+}
+
+// Which layers are read in full.
+static od_code choose(const struct od_fsck_work *work, bool **wanted, struct od_error *err)
+{
+    const struct od_survey_layer *layers = od_survey_layers(&work->survey);
+    const struct od_uuid *branch = &work->fsck->branch;
+    size_t count = work->survey.layers.count;
+    bool all = od_uuid_is_zero(branch);
+    *wanted = od_calloc(count ? count : 1, sizeof **wanted);
+    if (!*wanted)
+        return od_fail(err, OD_NO_MEMORY, "out of memory for a list of %zu layers", count);
+    for (size_t i = 0; i < count; i++)
+        if (all || od_uuid_equal(&layers[i].header.branch, branch))
+            want_from(work, &layers[i], *wanted);
+    for (size_t i = 0; i < work->rows.branch_count && !all; i++) // one without layers of its own
+        if (od_uuid_equal(&work->rows.branches[i].branch, branch))
+            want_from(work, od_survey_find(&work->survey, &work->rows.branches[i].parent_layer), *wanted);
+    return OD_OK;
+}
+
 static od_code check_layers(struct od_fsck_work *work, struct od_error *err)
 {
+    od_code rc = OD_OK;
     struct od_fsck *fsck = work->fsck;
     const struct od_survey_layer *layers = od_survey_layers(&work->survey);
+    bool *wanted = NULL;
+    OD_TRY(choose(work, &wanted, err));
     for (size_t i = 0; i < work->survey.layers.count; i++) {
         struct od_error why = {0};
         char key[OD_LAYER_KEY_BYTES];
+        if (!wanted[i])
+            continue;
+        if (fsck->stop && fsck->stop(fsck->context))
+            OD_TRY(od_fail(err, OD_CANCELLED, "the check was cancelled"));
         od_layer_key(&layers[i].header.layer, key);
-        od_code rc = check_layer(work, &layers[i], &why);
+        rc = check_layer(work, &layers[i], &why);
         if (od_survey_is_problem(rc)) {
             if (!strstr(why.message, key)) // a layer below it
                 (void)od_wrap(&why, rc, "%s stands on", key);
@@ -128,14 +164,17 @@ static od_code check_layers(struct od_fsck_work *work, struct od_error *err)
         } else if (rc != OD_OK) {
             if (err)
                 *err = why;
-            return rc;
+            goto out;
         }
+        rc = OD_OK;
         fsck->layers++;
         fsck->bytes += layers[i].bytes;
         if (fsck->progress)
             fsck->progress(fsck->context, fsck->objects_seen, fsck->bytes);
     }
-    return OD_OK;
+out:
+    od_free(wanted);
+    return rc;
 }
 
 od_code od_fsck_run(struct od_fsck *fsck, struct od_error *err)

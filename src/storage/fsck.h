@@ -9,7 +9,9 @@
 #define OD_STORAGE_FSCK_H
 
 #include "base/error.h"
+#include "base/uuid.h"
 
+#include <stdbool.h>
 #include <stdint.h>
 
 OD_BEGIN_C
@@ -22,10 +24,14 @@ struct od_fsck {
     struct od_platform *platform; // borrowed, like the next two
     struct od_objstore *objects;
     struct od_metastore *metadata; // NULL: the objects only
+    // Zeros: everything. Else only the layers that this branch's present state is made of are read in full; of all others
+    // header block and footer, and their rows.
+    struct od_uuid branch;
     // Each problem: the key of the object (or the name of the row's object), and what is wrong, with the offset.
     void (*problem)(void *context, const char *key, const struct od_error *why); // NULL is fine, like the next one
     // Objects and bytes that were read so far: all of them by footer first, then layer by layer.
     void (*progress)(void *context, uint64_t objects, uint64_t bytes);
+    bool (*stop)(void *context); // asked before each layer; true ends it with OD_CANCELLED. NULL is fine
     void *context;
     uint64_t objects_seen, layers, bytes; // filled: found; layers checked, and their bytes
     uint64_t rows;                        // of the metadata

@@ -146,7 +146,8 @@ out:
     return rc;
 }
 
-od_code od_store_restore(struct od_store *store, const char *database, const char *selector, struct od_error *err)
+od_code od_store_restore(struct od_store *store, const char *database, const char *selector,
+                         struct od_meta_snapshot *taken, struct od_error *err)
 {
     od_code rc = OD_OK;
     struct od_metastore *meta = store->options.metadata;
@@ -167,6 +168,8 @@ od_code od_store_restore(struct od_store *store, const char *database, const cha
                        database, (unsigned long long)before.position.lsn));
     OD_TRY(od_store_describe_branch(store, database, &branch, err));
     OD_TRY(point(store, database, &old.branch, &branch, err));
+    if (taken)
+        *taken = before;
 out:
     return rc;
 }

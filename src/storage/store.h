@@ -95,8 +95,9 @@ OD_CHECKED od_code od_store_clone(struct od_store *store, const char *database, 
 // The database goes on from an earlier point of itself; what it was stays reachable as the snapshot
 // "before-restore-TIME", and its snapshots and times before are those of then. Its volume must be closed (OD_LOCKED), and
 // a crashed writer's lease over.
+// *before: that snapshot; may be NULL.
 OD_CHECKED od_code od_store_restore(struct od_store *store, const char *database, const char *selector,
-                                    struct od_error *err);
+                                    struct od_meta_snapshot *before, struct od_error *err);
 
 OD_END_C
 

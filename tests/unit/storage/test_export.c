@@ -111,7 +111,7 @@ static void nothing_is_overwritten(void **state)
     assert_non_null(strstr(err.message, "t.duckdb.wal"));
     assert_int_equal(files_there(), 1);
     assert_int_equal(od_file_remove(in_scratch("out/t.duckdb.wal"), NULL), OD_OK);
-    assert_int_equal(od_file_write(in_scratch("out/t.duckdb.exporting"), "xyz", 3, 0600, NULL), OD_OK); // of a crash
+    assert_int_equal(od_file_write(in_scratch("out/t.duckdb.partial"), "xyz", 3, 0600, NULL), OD_OK); // of a crash
     assert_int_equal(od_export_run(&request, &err), OD_OK);
     assert_int_equal(files_there(), 1);
     assert_int_equal(od_export_run(&request, &err), OD_EXISTS);

@@ -101,6 +101,38 @@ static void a_whole_store_has_no_problems(void **state)
     assert_int_equal(fsck.unreferenced, 0);
 }
 
+static bool stop(void *context)
+{
+    return --*(int *)context < 0;
+}
+
+// Of a database only what it is made of is read in full: the clone has one layer on the other's five.
+static void one_database_may_be_checked(void **state)
+{
+    (void)state;
+    static const char *const names[] = {"d", "clone"};
+    uint64_t layers[2];
+    int left = 1000;
+    write_all(5, true);
+    for (int i = 0; i < 2; i++) {
+        struct od_meta_database row;
+        struct od_fsck fsck = {
+            .platform = od_platform_real(), .objects = objects, .metadata = meta, .stop = stop, .context = &left};
+        assert_int_equal(meta->ops->database_get(meta, names[i], &row, NULL), OD_OK);
+        fsck.branch = row.branch;
+        assert_int_equal(od_fsck_run(&fsck, NULL), OD_OK);
+        assert_int_equal(fsck.problems, 0);
+        assert_int_equal(fsck.objects_seen, 6 + 2 + 5);
+        layers[i] = fsck.layers;
+    }
+    assert_int_equal(layers[0], 5);
+    assert_int_equal(layers[1], 6);
+    struct od_fsck fsck = {.platform = od_platform_real(), .objects = objects, .stop = stop, .context = &left};
+    left = 2;
+    assert_int_equal(od_fsck_run(&fsck, NULL), OD_CANCELLED);
+    assert_int_equal(fsck.layers, 2);
+}
+
 static struct od_meta_layer layer_at(size_t index)
 {
     struct od_meta_database database;
@@ -195,10 +227,8 @@ int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
     const struct CMUnitTest tests[] = {
-        TEST(a_whole_store_has_no_problems),
-        TEST(every_changed_bit_is_found),
-        TEST(what_lost_the_other_is_reported),
-        TEST(every_step_may_fail),
+        TEST(a_whole_store_has_no_problems),   TEST(one_database_may_be_checked), TEST(every_changed_bit_is_found),
+        TEST(what_lost_the_other_is_reported), TEST(every_step_may_fail),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -92,7 +92,7 @@ static void snapshot(const char *database, const char *name)
 static void restore(const char *database, const char *selector)
 {
     struct od_error err = {0};
-    if (od_store_restore(store, database, selector, &err) != OD_OK)
+    if (od_store_restore(store, database, selector, NULL, &err) != OD_OK)
         fail_msg("%s", err.message);
 }
 
@@ -202,12 +202,12 @@ static void what_cannot_be_restored(void **state)
     struct od_volume *volume = NULL;
     set("d", "one");
     snapshot("d", "s1");
-    assert_int_equal(od_store_restore(store, "missing", "s1", &err), OD_NOT_FOUND);
-    assert_int_equal(od_store_restore(store, "d", "s2", &err), OD_NOT_FOUND);
+    assert_int_equal(od_store_restore(store, "missing", "s1", NULL, &err), OD_NOT_FOUND);
+    assert_int_equal(od_store_restore(store, "d", "s2", NULL, &err), OD_NOT_FOUND);
     assert_non_null(strstr(err.message, "'s1'"));
-    assert_int_equal(od_store_restore(store, "d", "99999999", &err), OD_NOT_FOUND);
+    assert_int_equal(od_store_restore(store, "d", "99999999", NULL, &err), OD_NOT_FOUND);
     assert_int_equal(od_volume_open(store, "d", false, &volume, &err), OD_OK);
-    assert_int_equal(od_store_restore(store, "d", "s1", &err), OD_LOCKED);
+    assert_int_equal(od_store_restore(store, "d", "s1", NULL, &err), OD_LOCKED);
     od_volume_close(volume);
     struct od_meta_snapshot *rows;
     size_t count;
@@ -232,7 +232,7 @@ static void commits_that_a_crash_left_in_a_journal_are_kept(void **state)
     assert_int_equal(od_volume_flush(volume, NULL), OD_OK);
     copy_journals(in_scratch("journals"), in_scratch("crashed"));
     assert_int_equal(open_store(in_scratch("crashed"), meta, objects, &crashed, NULL), OD_OK);
-    assert_int_equal(od_store_restore(crashed, "d", "s1", NULL), OD_OK);
+    assert_int_equal(od_store_restore(crashed, "d", "s1", NULL, NULL), OD_OK);
     od_store_close(crashed);
     od_volume_close(volume); // fenced
     expect_now("d", "one");
@@ -308,7 +308,7 @@ static void every_step_may_fail(void **state)
     OD_FAULT_LOOP(fault)
     {
         struct od_error err = {0};
-        od_code rc = od_store_restore(store, "d", names[1 - is], &err);
+        od_code rc = od_store_restore(store, "d", names[1 - is], NULL, &err);
         bool injected = od_fault_injected(&fault);
         od_fault_end(&fault);
         if (rc != OD_OK && (!injected || err.code != rc || !err.message[0]))
