@@ -1,4 +1,4 @@
-// describe.c - layouts of branch and snapshot descriptions; see describe.h.
+// describe.c - layouts of the descriptions; see describe.h.
 #include "storage/describe.h"
 
 #include "storage/bytes.h"
@@ -9,8 +9,10 @@
 #define HEAD_BYTES 16u
 #define BRANCH_FIXED 80u    // 16 + three uuids + two numbers
 #define SNAPSHOT_FIXED 104u // 16 + three uuids + five numbers
+#define DROP_FIXED 40u      // 16 + a uuid + a number
 
 static const char BRANCH_MAGIC[8] = {'O', 'D', 'B', 'R', 'A', 'N', 'C', '1'};
+static const char DROP_MAGIC[8] = {'O', 'D', 'D', 'R', 'O', 'P', 'P', '1'};
 static const char SNAPSHOT_MAGIC[8] = {'O', 'D', 'S', 'N', 'A', 'P', 'S', '1'};
 
 void od_branch_key(const struct od_uuid *branch, char key[OD_DESCRIPTION_KEY_BYTES])
@@ -23,6 +25,12 @@ void od_snapshot_key(const struct od_uuid *snapshot, char key[OD_DESCRIPTION_KEY
 {
     memcpy(key, "snapshots/", 10);
     od_uuid_format(snapshot, key + 10);
+}
+
+void od_drop_key(const struct od_uuid *branch, char key[OD_DESCRIPTION_KEY_BYTES])
+{
+    memcpy(key, "dropped/", 8);
+    od_uuid_format(branch, key + 8);
 }
 
 // The name behind the fixed part, then the hash of all before.
@@ -107,5 +115,24 @@ od_code od_snapshot_decode(const uint8_t *in, size_t bytes, const char *key, str
     snapshot->time_us = od_get64(in + 80);
     snapshot->created_us = od_get64(in + 88);
     snapshot->automatic = od_get64(in + 96) != 0;
+    return OD_OK;
+}
+
+size_t od_drop_encode(const struct od_drop_description *drop, uint8_t out[OD_DESCRIPTION_BYTES_MAX])
+{
+    memcpy(out + 16, drop->branch.bytes, 16);
+    od_put64(out + 32, drop->dropped_us);
+    return finish(out, DROP_MAGIC, DROP_FIXED, drop->name);
+}
+
+od_code od_drop_decode(const uint8_t *in, size_t bytes, const char *key, struct od_drop_description *drop,
+                       struct od_error *err)
+{
+    *drop = (struct od_drop_description){0};
+    od_code rc = begin(in, bytes, DROP_MAGIC, DROP_FIXED, key, drop->name, err);
+    if (rc != OD_OK)
+        return rc;
+    memcpy(drop->branch.bytes, in + 16, 16);
+    drop->dropped_us = od_get64(in + 32);
     return OD_OK;
 }

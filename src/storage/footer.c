@@ -14,6 +14,7 @@ static const char TRAILER_MAGIC[8] = {'O', 'D', 'L', 'A', 'Y', 'E', 'N', 'D'};
 #define EXTENT_BYTES 40u
 #define LEDGER_BYTES 40u
 #define FILE_ABSENT UINT64_MAX
+#define TAIL_BYTES 65536u // read at once: most footers are shorter
 #define LEAF_BYTES (OD_LEAF_ENTRIES * PAGE_BYTES)
 
 // ---- encoding
@@ -280,28 +281,39 @@ void od_footer_release(struct od_footer *footer)
 od_code od_footer_read(struct od_journal *layer, uint64_t window_us, struct od_footer *footer, struct od_error *err)
 {
     od_code rc = OD_OK;
-    uint8_t *body = NULL, block[OD_TRAILER_BYTES];
+    uint8_t *tail = NULL, *rest = NULL;
     struct od_trailer trailer;
     *footer = (struct od_footer){0};
     uint64_t bytes;
     OD_TRY(od_journal_size(layer, &bytes, err));
     if (bytes < OD_JOURNAL_HEADER_BYTES + OD_TRAILER_BYTES)
         OD_TRY(od_fail(err, OD_CORRUPT, "%s is cut off at offset %llu", layer->path, (unsigned long long)bytes));
-    OD_TRY(od_journal_read(layer, bytes - OD_TRAILER_BYTES, block, sizeof block, err));
-    OD_TRY(od_trailer_decode(block, bytes, layer->path, &trailer, err));
+    size_t near = bytes - OD_JOURNAL_HEADER_BYTES < TAIL_BYTES ? (size_t)(bytes - OD_JOURNAL_HEADER_BYTES) : TAIL_BYTES;
+    tail = od_alloc(near);
+    if (!tail)
+        OD_TRY(od_fail(err, OD_NO_MEMORY, "out of memory for the footer of %s", layer->path));
+    OD_TRY(od_journal_read(layer, bytes - near, tail, near, err));
+    OD_TRY(od_trailer_decode(tail + near - OD_TRAILER_BYTES, bytes, layer->path, &trailer, err));
     if (trailer.head_chain != layer->head_chain)
         OD_TRY(od_fail(err, OD_CORRUPT, "%s: the trailer belongs to another header block (offset %llu)", layer->path,
                        (unsigned long long)(bytes - OD_TRAILER_BYTES)));
-    body = od_alloc((size_t)trailer.footer_bytes);
-    if (!body)
-        OD_TRY(od_fail(err, OD_NO_MEMORY, "out of memory for the footer of %s", layer->path));
-    OD_TRY(od_journal_read(layer, trailer.footer_offset, body, (size_t)trailer.footer_bytes, err));
+    const uint8_t *body = NULL;
+    if (trailer.footer_bytes + OD_TRAILER_BYTES <= near) {
+        body = tail + near - OD_TRAILER_BYTES - (size_t)trailer.footer_bytes;
+    } else {
+        rest = od_alloc((size_t)trailer.footer_bytes);
+        if (!rest)
+            OD_TRY(od_fail(err, OD_NO_MEMORY, "out of memory for the footer of %s", layer->path));
+        OD_TRY(od_journal_read(layer, trailer.footer_offset, rest, (size_t)trailer.footer_bytes, err));
+        body = rest;
+    }
     if (od_storage_hash(body, (size_t)trailer.footer_bytes, 0) != trailer.footer_hash)
         OD_TRY(od_fail(err, OD_CORRUPT, "%s: the footer fails verification (offset %llu)", layer->path,
                        (unsigned long long)trailer.footer_offset));
     OD_TRY(od_footer_decode(body, (size_t)trailer.footer_bytes, &layer->header, layer->path, window_us, footer, err));
 out:
-    od_free(body);
+    od_free(tail);
+    od_free(rest);
     return rc;
 }
 

@@ -181,8 +181,11 @@ od_code od_fsck_run(struct od_fsck *fsck, struct od_error *err)
 {
     od_code rc = OD_OK;
     struct od_fsck_work work = {.fsck = fsck};
-    work.survey = (struct od_survey){
-        .objects = fsck->objects, .problem = od_fsck_problem, .progress = note_progress, .context = &work};
+    work.survey = (struct od_survey){.objects = fsck->objects,
+                                     .helpers = fsck->helpers,
+                                     .problem = od_fsck_problem,
+                                     .progress = note_progress,
+                                     .context = &work};
     fsck->objects_seen = fsck->layers = fsck->bytes = fsck->rows = fsck->unreferenced = fsck->problems = 0;
     if (fsck->metadata)
         OD_TRY(od_fsck_read_rows(&work, err));

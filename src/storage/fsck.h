@@ -27,6 +27,7 @@ struct od_fsck {
     // Zeros: everything. Else only the layers that this branch's present state is made of are read in full; of all others
     // header block and footer, and their rows.
     struct od_uuid branch;
+    unsigned helpers;              // threads besides the caller's that read footers; 0: it alone
     // Each problem: the key of the object (or the name of the row's object), and what is wrong, with the offset.
     void (*problem)(void *context, const char *key, const struct od_error *why); // NULL is fine, like the next one
     // Objects and bytes that were read so far: all of them by footer first, then layer by layer.

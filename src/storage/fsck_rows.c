@@ -130,6 +130,19 @@ static void check_branch(struct od_fsck_work *work, const struct od_meta_branch 
     }
 }
 
+static void check_in_use(struct od_fsck_work *work, const struct od_meta_branch *row)
+{
+    struct od_error why;
+    char key[OD_DESCRIPTION_KEY_BYTES];
+    if (row->dropped_us || !is_described(&work->survey.drops, sizeof(struct od_drop_description),
+                                         offsetof(struct od_drop_description, branch), &row->branch))
+        return;
+    od_drop_key(&row->branch, key);
+    (void)od_fail(&why, OD_CORRUPT, "%s says that the branch was dropped, but its row is in use: the metadata is older",
+                  key);
+    od_fsck_problem(work, key, &why);
+}
+
 static const struct od_meta_branch *branch_of(const struct od_fsck_rows *rows, const struct od_uuid *branch)
 {
     for (size_t i = 0; i < rows->branch_count; i++)
@@ -158,8 +171,10 @@ void od_fsck_check_rows(struct od_fsck_work *work)
     struct od_fsck_rows *rows = &work->rows;
     for (size_t i = 0; i < rows->layer_count; i++)
         check_layer(work, &rows->layers[i]);
-    for (size_t i = 0; i < rows->branch_count; i++)
+    for (size_t i = 0; i < rows->branch_count; i++) {
         check_branch(work, &rows->branches[i]);
+        check_in_use(work, &rows->branches[i]);
+    }
     for (size_t i = 0; i < rows->snapshot_count; i++)
         check_snapshot(work, &rows->snapshots[i]);
     const struct od_survey_layer *layers = od_survey_layers(&work->survey);

@@ -46,6 +46,26 @@ od_code od_store_describe_branch(struct od_store *store, const char *name, const
     return put_description(store, key, bytes, od_branch_encode(&description, bytes), err);
 }
 
+od_code od_store_describe_drop(struct od_store *store, const char *name, const struct od_uuid *branch,
+                               struct od_error *err)
+{
+    od_code rc = OD_OK;
+    uint8_t bytes[OD_DESCRIPTION_BYTES_MAX];
+    char key[OD_DESCRIPTION_KEY_BYTES];
+    struct od_drop_description description = {.branch = *branch};
+    struct od_meta_branch row;
+    OD_TRY(meta_of(store)->ops->branch_get(meta_of(store), branch, &row, err));
+    if (row.dropped_us == 0)
+        OD_TRY(od_fail(err, OD_INVALID, "the database %s is in use", name));
+    description.dropped_us = row.dropped_us;
+    snprintf(description.name, sizeof description.name, "%s", name);
+    od_drop_key(branch, key);
+    rc = put_description(store, key, bytes, od_drop_encode(&description, bytes), err);
+    rc = rc == OD_EXISTS ? OD_OK : rc;
+out:
+    return rc;
+}
+
 // ---- where a position is
 
 // The sealed layer that holds the position; zeros: none does (a journal, or the beginning of an empty branch).

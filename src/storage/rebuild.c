@@ -79,6 +79,8 @@ static void add_branch(const struct od_rebuild_work *work, const struct od_rebui
         row->tip_lsn = branch->tip->end.lsn;
         row->tip_time_us = branch->tip->end.time_us;
     }
+    if (branch->drop)
+        row->dropped_us = branch->drop->dropped_us ? branch->drop->dropped_us : 1;
     row->epoch = branch->epoch + EPOCH_GAP;
     row->epoch_start_lsn = row->tip_lsn;
     const struct od_survey_layer *layer = branch->tip;
@@ -114,7 +116,7 @@ static int by_name(const void *a, const void *b)
     return order;
 }
 
-// A dropped database and a refused attempt to make one left descriptions too: of several with one name, one keeps it: one
+// A refused attempt to make a database left a description too, and so did a drop that nobody described: of several with one name, one keeps it: one
 // with layers, of those the newest.
 static od_code name_databases(struct rows *rows, struct od_error *err)
 {
@@ -269,8 +271,11 @@ od_code od_rebuild_run(struct od_rebuild *rebuild, struct od_error *err)
     struct od_metastore *metadata = rebuild->metadata;
     struct od_rebuild_work work = {.rebuild = rebuild};
     struct rows rows = {0};
-    work.survey = (struct od_survey){
-        .objects = rebuild->objects, .problem = od_rebuild_problem, .progress = note_progress, .context = &work};
+    work.survey = (struct od_survey){.objects = rebuild->objects,
+                                     .helpers = rebuild->helpers,
+                                     .problem = od_rebuild_problem,
+                                     .progress = note_progress,
+                                     .context = &work};
     rebuild->objects_seen = rebuild->bytes = rebuild->problems = rebuild->outside = 0;
     rebuild->databases = rebuild->branches = rebuild->layers = rebuild->snapshots = 0;
     OD_TRY(check_empty(metadata, err));

@@ -2,8 +2,8 @@
 //
 // Each branch that has a description or layers gets a row, and each a database. Its tip is the newest layer of its highest
 // epoch, its history what that layer continues, step by step. Layers outside that history (an overtaken writer had put
-// them, and was refused) get no row and are left where they are. That a database was dropped is not among the objects: it
-// comes back. Of several with one name, one with layers keeps it (of those the newest); the others are called
+// them, and was refused) get no row and are left where they are. A branch that is described as dropped stays
+// so: it keeps its layers and snapshots, and has no name. One whose drop was not described comes back. Of several with one name, one with layers keeps it (of those the newest); the others are called
 // NAME-recovered-UUID. A branch without a description is called recovered-UUID.
 //
 //   R1  The objects are only read. The metadata gets everything in one transaction, or nothing.
@@ -29,6 +29,8 @@ struct od_rebuild {
     // Goes on with what is left after reporting: a history ends below a damaged tip, and branches whose history has a hole
     // are left out.
     bool partial;
+    unsigned helpers; // threads besides the caller's that read objects; 0: it alone
+    // From any of the threads, one at a time.
     void (*progress)(void *context, uint64_t objects, uint64_t bytes); // NULL is fine, like the next one
     void (*problem)(void *context, const char *key, const struct od_error *why);
     void *context;

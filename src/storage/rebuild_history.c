@@ -39,6 +39,7 @@ static od_code find_branches(struct od_rebuild_work *work, struct od_error *err)
 {
     const struct od_survey_layer *layers = od_survey_layers(&work->survey);
     const struct od_branch_description *descriptions = work->survey.branches.rows;
+    const struct od_drop_description *drops = work->survey.drops.rows;
     size_t layer_count = work->survey.layers.count, described = work->survey.branches.count;
     size_t all = layer_count + described;
     work->branches = od_calloc(all ? all : 1, sizeof *work->branches);
@@ -56,6 +57,11 @@ static od_code find_branches(struct od_rebuild_work *work, struct od_error *err)
             work->branches[work->count++] = work->branches[i];
     for (size_t i = 0; i < described; i++)
         od_rebuild_find(work, &descriptions[i].branch)->description = &descriptions[i];
+    for (size_t i = 0; i < work->survey.drops.count; i++) { // one of which nothing else is left is no branch any more
+        struct od_rebuilt_branch *branch = od_rebuild_find(work, &drops[i].branch);
+        if (branch)
+            branch->drop = &drops[i];
+    }
     for (size_t i = 0; i < layer_count; i++) {
         struct od_rebuilt_branch *branch = od_rebuild_find(work, &layers[i].header.branch);
         if (is_newer(&layers[i], branch->tip))

@@ -8,6 +8,7 @@
 struct od_rebuilt_branch {
     struct od_uuid branch;
     const struct od_branch_description *description;   // NULL: there is none
+    const struct od_drop_description *drop;            // NULL: it is in use, as far as the objects say
     const struct od_survey_layer *tip, *first, *below; // below: the layer of another branch that it begins with
     size_t layers;                                     // of its history
     uint64_t epoch;                                    // the highest seen

@@ -3,6 +3,7 @@
 
 #include "base/alloc.h"
 #include "base/assert.h"
+#include "base/log.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -131,13 +132,21 @@ od_code od_store_drop(struct od_store *store, const char *name, struct od_error 
     if (od_store_is_open(store, &row.branch))
         return od_fail(err, OD_LOCKED, "the database %s is open; close it first", name);
     rc = meta->ops->database_drop(meta, name, err);
-    if (rc != OD_OUTCOME_UNKNOWN)
+    if (rc == OD_OUTCOME_UNKNOWN) {
+        struct od_meta_database after;
+        rc = meta->ops->database_get(meta, name, &after, err);
+        if (rc == OD_OK && od_uuid_equal(&row.branch, &after.branch))
+            rc = od_fail(err, OD_UNAVAILABLE, "the database %s was not dropped; try again", name);
+        else if (rc == OD_NOT_FOUND)
+            rc = OD_OK;
+    }
+    if (rc != OD_OK)
         return rc;
-    struct od_meta_database after;
-    rc = meta->ops->database_get(meta, name, &after, err);
-    if (rc == OD_NOT_FOUND || (rc == OD_OK && !od_uuid_equal(&row.branch, &after.branch)))
-        return OD_OK;
-    return rc == OD_OK ? od_fail(err, OD_UNAVAILABLE, "the database %s was not dropped; try again", name) : rc;
+    struct od_error failure;
+    if (od_store_describe_drop(store, name, &row.branch, &failure) != OD_OK)
+        od_log(OD_LOG_WARN, "storage", "%s is dropped, but until the next collection a rebuild would bring it back: %s",
+               name, failure.message);
+    return OD_OK;
 }
 
 static od_code measure(struct od_store *store, struct od_store_database *row, struct od_error *err)

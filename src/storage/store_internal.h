@@ -30,6 +30,10 @@ OD_CHECKED od_code od_store_create_branch(struct od_store *store, const char *na
                                           struct od_error *err);
 OD_CHECKED od_code od_store_describe_branch(struct od_store *store, const char *name,
                                             const struct od_meta_branch *branch, struct od_error *err);
+// Says among the objects that the branch was dropped, after its row says so: else a rebuild would bring it back. Harmless
+// to repeat.
+OD_CHECKED od_code od_store_describe_drop(struct od_store *store, const char *name, const struct od_uuid *branch,
+                                          struct od_error *err);
 
 // Removes what imports that did not end have left, if it is at least that old.
 OD_CHECKED od_code od_store_import_clean(struct od_store *store, uint64_t older_than_us, struct od_error *err);

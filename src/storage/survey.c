@@ -2,8 +2,10 @@
 #include "storage/survey.h"
 
 #include "base/alloc.h"
+#include "os/thread.h"
 #include "storage/footer.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -75,9 +77,26 @@ static od_code read_snapshot(struct od_survey *survey, const char *key, const st
     return rc == OD_OK ? check_uuid(key, uuid, &((struct od_meta_snapshot *)out)->snapshot, err) : rc;
 }
 
-// One kind of object: PREFIXUUID.
+static od_code read_drop(struct od_survey *survey, const char *key, const struct od_uuid *uuid, void *out,
+                         struct od_error *err)
+{
+    uint8_t data[OD_DESCRIPTION_BYTES_MAX];
+    size_t bytes;
+    od_code rc = read_description(survey, key, data, &bytes, err);
+    if (rc == OD_OK)
+        rc = od_drop_decode(data, bytes, key, out, err);
+    return rc == OD_OK ? check_uuid(key, uuid, &((struct od_drop_description *)out)->branch, err) : rc;
+}
+
+// ---- one kind of object after the other: listed, then read by several at once, then looked through in order
+
+struct entry {
+    char key[OD_DESCRIPTION_KEY_BYTES];
+    uint64_t bytes;
+    struct od_error *why; // NULL: its row was read
+};
+
 struct kind {
-    struct od_survey *survey;
     const char *prefix;
     struct od_survey_list *list;
     size_t row_bytes;
@@ -85,52 +104,137 @@ struct kind {
                     struct od_error *err);
 };
 
-static od_code visit(void *context, const char *key, uint64_t bytes, struct od_error *err)
+struct work {
+    struct od_survey *survey;
+    const struct kind *kind;
+    struct entry *entries; // one row of the list for each
+    size_t count, capacity, next;
+    pthread_mutex_t lock;
+    od_code rc; // of the store: it ends the survey
+    struct od_error failure;
+};
+
+static od_code note(void *context, const char *key, uint64_t bytes, struct od_error *err)
 {
-    const struct kind *kind = context;
-    struct od_survey *survey = kind->survey;
-    struct od_survey_list *list = kind->list;
-    struct od_error why = {0};
-    struct od_uuid uuid;
-    if (list->count == list->capacity) {
-        size_t capacity = list->capacity ? 2 * list->capacity : 64;
-        void *grown = od_realloc(list->rows, capacity * kind->row_bytes);
+    struct work *work = context;
+    if (work->count == work->capacity) {
+        size_t capacity = work->capacity ? 2 * work->capacity : 64;
+        struct entry *grown = od_realloc(work->entries, capacity * sizeof *grown);
         if (!grown)
             return od_fail(err, OD_NO_MEMORY, "out of memory for a list of %zu objects", capacity);
-        list->rows = grown;
-        list->capacity = capacity;
+        work->entries = grown;
+        work->capacity = capacity;
     }
-    od_code rc = OD_OK;
-    if (od_uuid_parse(key + strlen(kind->prefix), &uuid, NULL) != OD_OK)
-        rc = od_fail(&why, OD_CORRUPT, "%s does not end in a uuid", key);
-    else
-        rc = kind->read(survey, key, &uuid, (uint8_t *)list->rows + list->count * kind->row_bytes, &why);
-    if (rc != OD_OK && !od_survey_is_problem(rc)) {
-        if (err)
-            *err = why;
-        return rc;
-    }
-    if (rc == OD_OK)
-        list->count++;
-    else
-        survey->problem(survey->context, key, &why);
-    survey->objects_seen++;
-    survey->bytes_seen += bytes;
-    if (survey->progress)
-        survey->progress(survey->context, survey->objects_seen, survey->bytes_seen);
+    struct entry *entry = &work->entries[work->count++];
+    *entry = (struct entry){.bytes = bytes};
+    snprintf(entry->key, sizeof entry->key, "%s", key); // a longer one is cut off, and is not ours
     return OD_OK;
+}
+
+static od_code read_entry(struct work *work, size_t index, struct od_error *why)
+{
+    const struct kind *kind = work->kind;
+    const char *key = work->entries[index].key;
+    struct od_uuid uuid;
+    if (od_uuid_parse(key + strlen(kind->prefix), &uuid, NULL) != OD_OK)
+        return od_fail(why, OD_CORRUPT, "%s does not end in a uuid", key);
+    return kind->read(work->survey, key, &uuid, (uint8_t *)kind->list->rows + index * kind->row_bytes, why);
+}
+
+// What one thread does, until there is nothing left or the store fails.
+static void read_entries(void *argument)
+{
+    struct work *work = argument;
+    struct od_survey *survey = work->survey;
+    pthread_mutex_lock(&work->lock);
+    while (work->next < work->count && work->rc == OD_OK) {
+        size_t index = work->next++;
+        struct od_error why = {0};
+        struct entry *entry = &work->entries[index];
+        pthread_mutex_unlock(&work->lock);
+        od_code rc = read_entry(work, index, &why);
+        if (od_survey_is_problem(rc)) {
+            entry->why = od_alloc(sizeof why);
+            if (entry->why)
+                *entry->why = why;
+            rc =
+                entry->why ? OD_OK : od_fail(&why, OD_NO_MEMORY, "out of memory for what is wrong with %s", entry->key);
+        }
+        pthread_mutex_lock(&work->lock);
+        if (rc != OD_OK && work->rc == OD_OK) {
+            work->rc = rc;
+            work->failure = why;
+        }
+        survey->objects_seen++;
+        survey->bytes_seen += entry->bytes;
+        if (survey->progress)
+            survey->progress(survey->context, survey->objects_seen, survey->bytes_seen);
+    }
+    pthread_mutex_unlock(&work->lock);
+}
+
+static void run_helpers(struct work *work)
+{
+    struct od_thread threads[OD_SURVEY_HELPERS_MAX] = {0};
+    unsigned helpers = work->survey->helpers < OD_SURVEY_HELPERS_MAX ? work->survey->helpers : OD_SURVEY_HELPERS_MAX;
+    for (unsigned i = 0; i < helpers && i + 1 < work->count; i++)
+        if (od_thread_start(&threads[i], "od-survey", read_entries, work, NULL) != OD_OK)
+            break; // the others do it
+    read_entries(work);
+    for (unsigned i = 0; i < helpers; i++)
+        od_thread_join(&threads[i]);
+}
+
+// Reports problems, and closes the gaps they leave.
+static void look_through(struct work *work)
+{
+    struct od_survey_list *list = work->kind->list;
+    size_t bytes = work->kind->row_bytes;
+    for (size_t i = 0; i < work->count; i++) {
+        struct entry *entry = &work->entries[i];
+        if (entry->why)
+            work->survey->problem(work->survey->context, entry->key, entry->why);
+        else if (list->count++ != i)
+            memcpy((uint8_t *)list->rows + (list->count - 1) * bytes, (uint8_t *)list->rows + i * bytes, bytes);
+    }
+}
+
+static od_code survey_kind(struct od_survey *survey, const struct kind *kind, struct od_error *err)
+{
+    od_code rc = OD_OK;
+    struct work work = {.survey = survey, .kind = kind};
+    pthread_mutex_init(&work.lock, NULL);
+    OD_TRY(od_objstore_list(survey->objects, kind->prefix, note, &work, err)); // in order of key, so of uuid
+    if (work.count == 0)
+        goto out;
+    kind->list->rows = od_calloc(work.count, kind->row_bytes);
+    if (!kind->list->rows)
+        OD_TRY(od_fail(err, OD_NO_MEMORY, "out of memory for a list of %zu objects", work.count));
+    run_helpers(&work);
+    rc = work.rc;
+    if (rc == OD_OK)
+        look_through(&work);
+    else if (err)
+        *err = work.failure;
+out:
+    for (size_t i = 0; i < work.count; i++)
+        od_free(work.entries[i].why);
+    od_free(work.entries);
+    pthread_mutex_destroy(&work.lock);
+    return rc;
 }
 
 od_code od_survey_run(struct od_survey *survey, struct od_error *err)
 {
-    struct kind kinds[] = {
-        {survey, "layers/", &survey->layers, sizeof(struct od_survey_layer), read_layer},
-        {survey, "branches/", &survey->branches, sizeof(struct od_branch_description), read_branch},
-        {survey, "snapshots/", &survey->snapshots, sizeof(struct od_meta_snapshot), read_snapshot},
+    const struct kind kinds[] = {
+        {"layers/", &survey->layers, sizeof(struct od_survey_layer), read_layer},
+        {"branches/", &survey->branches, sizeof(struct od_branch_description), read_branch},
+        {"snapshots/", &survey->snapshots, sizeof(struct od_meta_snapshot), read_snapshot},
+        {"dropped/", &survey->drops, sizeof(struct od_drop_description), read_drop},
     };
     od_code rc = OD_OK;
     for (size_t i = 0; i < sizeof kinds / sizeof *kinds && rc == OD_OK; i++)
-        rc = od_objstore_list(survey->objects, kinds[i].prefix, visit, &kinds[i], err); // in order of key, so of uuid
+        rc = survey_kind(survey, &kinds[i], err);
     return rc;
 }
 
@@ -139,6 +243,7 @@ void od_survey_release(struct od_survey *survey)
     od_free(survey->layers.rows);
     od_free(survey->branches.rows);
     od_free(survey->snapshots.rows);
+    od_free(survey->drops.rows);
 }
 
 static int by_uuid(const void *a, const void *b)

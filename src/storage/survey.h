@@ -13,18 +13,23 @@ struct od_survey_layer {
 
 struct od_survey_list {
     void *rows; // in order of uuid
-    size_t count, capacity;
+    size_t count;
 };
+
+#define OD_SURVEY_HELPERS_MAX 64u
 
 struct od_survey {
     struct od_objstore *objects; // borrowed
+    unsigned helpers;            // threads besides the caller's that read; 0: it alone
     // An object that is not what its key says, or a damaged one; it is passed over. `why` names object and offset.
     void (*problem)(void *context, const char *key, const struct od_error *why);
-    void (*progress)(void *context, uint64_t objects, uint64_t bytes); // NULL is fine
+    // From any of the threads, one at a time. NULL is fine.
+    void (*progress)(void *context, uint64_t objects, uint64_t bytes);
     void *context;
     struct od_survey_list layers;    // filled: of od_survey_layer
     struct od_survey_list branches;  // of od_branch_description
     struct od_survey_list snapshots; // of od_meta_snapshot
+    struct od_survey_list drops;     // of od_drop_description
     uint64_t objects_seen, bytes_seen;
 };
 

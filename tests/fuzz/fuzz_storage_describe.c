@@ -1,4 +1,4 @@
-// fuzz_storage_describe.c - descriptions of branches and snapshots: what decodes is encoded to what decodes to the same.
+// fuzz_storage_describe.c - descriptions of branches, snapshots and drops: what decodes is encoded to what decodes to the same.
 // The hash at the end is made right first, so that the rest is looked at; then it is tried as it came.
 #include "base/assert.h"
 #include "storage/bytes.h"
@@ -31,16 +31,26 @@ static void try_snapshot(const uint8_t *data, size_t bytes)
     od_assert(od_meta_snapshot_same(&snapshot, &again) && snapshot.created_us == again.created_us);
 }
 
+static void try_drop(const uint8_t *data, size_t bytes)
+{
+    struct od_drop_description drop;
+    uint8_t out[OD_DESCRIPTION_BYTES_MAX];
+    if (od_drop_decode(data, bytes, "fuzz", &drop, NULL) == OD_OK)
+        od_assert(od_drop_encode(&drop, out) == bytes && memcmp(out, data, bytes) == 0);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes)
 {
     uint8_t copy[OD_DESCRIPTION_BYTES_MAX];
     try_branch(data, bytes);
     try_snapshot(data, bytes);
+    try_drop(data, bytes);
     if (bytes < 8 || bytes > sizeof copy)
         return 0;
     memcpy(copy, data, bytes);
     od_put64(copy + bytes - 8, od_storage_hash(copy, bytes - 8, 0));
     try_branch(copy, bytes);
     try_snapshot(copy, bytes);
+    try_drop(copy, bytes);
     return 0;
 }

@@ -3,7 +3,7 @@
 // never made again: a later version gets a directory of its own beside them, and both stay readable.
 //
 // The history in them: `duck` writes (layer 1), gets the snapshot `first`, writes (layer 2), writes again and is killed
-// (journal). `copy` begins as a clone of `first`, writes, and is closed (layer).
+// (journal). `copy` begins as a clone of `first`, writes, and is closed (layer). `gone` is made and dropped.
 #include "fixture.h"
 
 #include "base/alloc.h"
@@ -163,6 +163,8 @@ static void make(const char *directory)
     assert_int_equal(od_volume_open(store, "copy", false, &copy, NULL), OD_OK);
     write_copy(copy);
     od_volume_close(copy);
+    assert_int_equal(od_store_create(store, "gone", NULL), OD_OK);
+    assert_int_equal(od_store_drop(store, "gone", NULL), OD_OK);
     write_journal(duck);
     copy_tree(in_scratch("v1"), directory); // duck is killed here
     od_volume_close(duck);
@@ -265,6 +267,7 @@ static void the_rows_are_read(void **state)
     assert_int_equal(od_metastore_sqlite_open(in_scratch("rebuilt"), true, &rebuilt, NULL), OD_OK);
     struct od_rebuild rebuild = {.objects = objects, .metadata = rebuilt};
     assert_int_equal(od_rebuild_run(&rebuild, NULL), OD_OK);
+    assert_true(rebuild.databases == 2 && rebuild.branches == 3);
     assert_int_equal(meta->ops->database_list(meta, &databases, &count, NULL), OD_OK);
     assert_int_equal(count, 2);
     assert_string_equal(databases[0].name, "copy");
@@ -324,6 +327,7 @@ static od_code reencode_description(void *context, const char *key, uint64_t byt
     uint8_t again[OD_DESCRIPTION_BYTES_MAX];
     struct od_branch_description branch;
     struct od_meta_snapshot snapshot;
+    struct od_drop_description drop;
     struct od_buf all;
     size_t length;
     od_buf_init(&all, OD_DESCRIPTION_BYTES_MAX);
@@ -331,6 +335,10 @@ static od_code reencode_description(void *context, const char *key, uint64_t byt
     if (key[0] == 'b') {
         assert_int_equal(od_branch_decode(all.data, all.bytes, key, &branch, err), OD_OK);
         length = od_branch_encode(&branch, again);
+    } else if (key[0] == 'd') {
+        assert_int_equal(od_drop_decode(all.data, all.bytes, key, &drop, err), OD_OK);
+        assert_string_equal(drop.name, "gone");
+        length = od_drop_encode(&drop, again);
     } else {
         assert_int_equal(od_snapshot_decode(all.data, all.bytes, key, &snapshot, err), OD_OK);
         length = od_snapshot_encode(&snapshot, again);
@@ -345,11 +353,12 @@ static od_code reencode_description(void *context, const char *key, uint64_t byt
 static void this_version_writes_the_same_bytes(void **state)
 {
     (void)state;
-    unsigned layers = 0, branches = 0, snapshots = 0;
+    unsigned layers = 0, branches = 0, snapshots = 0, drops = 0;
     assert_int_equal(od_objstore_list(objects, "layers/", reencode_layer, &layers, NULL), OD_OK);
     assert_int_equal(od_objstore_list(objects, "branches/", reencode_description, &branches, NULL), OD_OK);
     assert_int_equal(od_objstore_list(objects, "snapshots/", reencode_description, &snapshots, NULL), OD_OK);
-    assert_true(layers == 3 && branches == 2 && snapshots == 1);
+    assert_int_equal(od_objstore_list(objects, "dropped/", reencode_description, &drops, NULL), OD_OK);
+    assert_true(layers == 3 && branches == 3 && snapshots == 1 && drops == 1);
 }
 
 int main(int argc, char **argv)

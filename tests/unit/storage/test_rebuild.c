@@ -369,6 +369,67 @@ static void a_damaged_tip_and_foreign_objects_are_reported(void **state)
     assert_int_equal(rebuilt->ops->branch_get(rebuilt, &branch.branch, &row, NULL), OD_OK);
 }
 
+static void drop(const char *name)
+{
+    struct od_store *store;
+    assert_int_equal(open_store(in_scratch("journals"), meta, objects, &store, NULL), OD_OK);
+    assert_int_equal(od_store_drop(store, name, NULL), OD_OK);
+    od_store_close(store);
+}
+
+// What was dropped stays dropped, with all that may still be needed of it; its name is another's.
+static void a_dropped_database_does_not_come_back(void **state)
+{
+    (void)state;
+    struct od_rebuild summary;
+    struct od_error err = {0};
+    struct od_store *store;
+    struct od_meta_snapshot snapshot;
+    struct od_meta_database row;
+    struct od_meta_branch after, old = create("d"), empty = create("empty"), again;
+    write_layers(meta, "journals", "d", 3, NULL);
+    assert_int_equal(open_store(in_scratch("journals"), meta, objects, &store, NULL), OD_OK);
+    assert_int_equal(od_store_snapshot_create(store, "d", "kept", NULL, &snapshot, NULL), OD_OK);
+    assert_int_equal(od_store_clone(store, "d", "kept", NULL, "clone", NULL), OD_OK);
+    od_store_close(store);
+    drop("d");
+    drop("empty");
+    again = create("d");
+    if (rebuild(false, &summary, &err) != OD_OK)
+        fail_msg("%s", err.message);
+    assert_true(summary.databases == 2 && summary.branches == 4 && summary.layers == 3 && summary.snapshots == 1);
+    assert_int_equal(rebuilt->ops->database_get(rebuilt, "d", &row, NULL), OD_OK);
+    assert_true(od_uuid_equal(&row.branch, &again.branch));
+    assert_int_equal(rebuilt->ops->database_get(rebuilt, "clone", &row, NULL), OD_OK);
+    expect_same_branch(&old.branch);
+    expect_snapshots(&old.branch, 1);
+    assert_int_equal(meta->ops->branch_get(meta, &old.branch, &old, NULL), OD_OK);
+    assert_int_equal(rebuilt->ops->branch_get(rebuilt, &old.branch, &after, NULL), OD_OK);
+    assert_int_equal(after.dropped_us, old.dropped_us);
+    assert_int_equal(rebuilt->ops->branch_get(rebuilt, &empty.branch, &after, NULL), OD_OK);
+    assert_true(after.dropped_us > 0);
+}
+
+// Several read at once; what they find is in order all the same, and so are the problems.
+static void helpers_find_the_same(void **state)
+{
+    (void)state;
+    struct od_rebuild alone, helped = {.objects = objects, .metadata = rebuilt, .helpers = 7, .problem = note_problem};
+    struct od_error err = {0}, helped_err = {0};
+    struct od_meta_branch branch = create("d");
+    write_layers(meta, "journals", "d", 40, NULL);
+    assert_int_equal(od_objstore_put(objects, "layers/other", "x", 1, NULL), OD_OK);
+    assert_int_equal(od_objstore_put(objects, "dropped/other", "x", 1, NULL), OD_OK);
+    assert_int_equal(rebuild(false, &alone, &err), OD_CORRUPT);
+    assert_int_equal(od_rebuild_run(&helped, &helped_err), OD_CORRUPT);
+    assert_string_equal(err.message, helped_err.message);
+    assert_true(helped.problems == 2 && helped.objects_seen == alone.objects_seen && helped.bytes == alone.bytes);
+    helped.partial = true;
+    assert_int_equal(od_rebuild_run(&helped, &helped_err), OD_OK);
+    assert_int_equal(helped.layers, 40);
+    expect_same_branch(&branch.branch);
+}
+
 // ---- faults, with metadata that takes everything
 
 static unsigned restored;
@@ -430,6 +491,8 @@ int main(void)
         TEST(an_overtaken_writer_is_not_history),
         TEST(damage_is_not_passed_over),
         TEST(a_damaged_tip_and_foreign_objects_are_reported),
+        TEST(a_dropped_database_does_not_come_back),
+        TEST(helpers_find_the_same),
         TEST(every_step_may_fail),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
