@@ -25,6 +25,10 @@ struct od_footer {
     struct od_ledger ledger;
 };
 
+// Before it: brings along what lies in older layers and is needed to open (headers, WAL files, leaves), when it is small or
+// spread over many. `at`: where `out` goes on in the layer at `depth`, which is the last of the lineage.
+OD_CHECKED od_code od_footer_carry(struct od_footer *footer, struct od_lineage *lineage, uint32_t depth, uint64_t at,
+                                   struct od_buf *out, struct od_error *err);
 // Behind `at` of the object: leaves that have no place yet (they get one), footer and trailer, appended to out.
 OD_CHECKED od_code od_footer_encode(struct od_footer *footer, const struct od_journal_header *header,
                                     uint64_t head_chain, uint64_t at, struct od_buf *out, struct od_error *err);

@@ -39,7 +39,7 @@ static od_code check_records(struct od_journal *layer, const struct od_footer *f
     return OD_OK;
 }
 
-// The bytes between the records and the footer.
+// The bytes between the records and the footer: what it brings along, and leaves.
 static od_code check_leaves(struct od_journal *layer, uint64_t at, const uint8_t *expected, size_t bytes,
                             struct od_error *err)
 {
@@ -51,38 +51,56 @@ static od_code check_leaves(struct od_journal *layer, uint64_t at, const uint8_t
         OD_TRY(od_journal_read(layer, at, found, bytes, err));
     for (size_t i = 0; i < bytes; i++)
         if (found[i] != expected[i])
-            OD_TRY(od_fail(err, OD_CORRUPT, "%s: a leaf of the page table is not what the records give (offset %llu)",
+            OD_TRY(od_fail(err, OD_CORRUPT, "%s: what lies behind the records is not what they give (offset %llu)",
                            layer->path, (unsigned long long)(at + i)));
 out:
     od_free(found);
     return rc;
 }
 
-// The footer made again, and compared. Not its ledger: how far that goes back is a setting of the writer's.
+// The footer made again, with what it brings along or (as an older version did) without, and compared. Not its ledger: how
+// far that goes back is a setting of the writer's.
+static od_code check_footer_as(struct od_lineage *lineage, struct od_journal *layer, const struct od_footer *footer,
+                               const struct od_buf *found, bool carried, struct od_error *err)
+{
+    od_code rc = OD_OK;
+    struct od_footer made = {0};
+    struct od_buf expected;
+    uint64_t at = od_journal_offset(layer, footer->end.lsn);
+    od_buf_init(&expected, (size_t)OD_FOOTER_BYTES_MAX);
+    OD_TRY(od_layer_state(lineage, layer, footer->end.lsn, 0, &made, err));
+    od_ledger_release(&made.ledger);
+    if (carried)
+        OD_TRY(od_footer_carry(&made, lineage, layer->header.depth, at, &expected, err));
+    OD_TRY(od_footer_encode(&made, &layer->header, layer->head_chain, at + expected.bytes, &expected, err));
+    if (expected.bytes < found->bytes ||
+        memcmp(expected.data + (expected.bytes - found->bytes), found->data, found->bytes - OD_TRAILER_BYTES) != 0)
+        OD_TRY(od_fail(err, OD_CORRUPT, "%s: the footer is not what its parent and the records give (offset %llu)",
+                       layer->path, (unsigned long long)at));
+    OD_TRY(check_leaves(layer, at, expected.data, expected.bytes - found->bytes, err));
+out:
+    od_buf_release(&expected);
+    od_footer_release(&made);
+    return rc;
+}
+
 static od_code check_footer(struct od_lineage *lineage, struct od_journal *layer, struct od_footer *footer,
                             struct od_error *err)
 {
     od_code rc = OD_OK;
-    struct od_footer made = {0};
-    struct od_buf expected, found;
-    uint64_t at = od_journal_offset(layer, footer->end.lsn);
-    od_buf_init(&expected, (size_t)OD_FOOTER_BYTES_MAX);
+    struct od_error why = {0};
+    struct od_buf found;
     od_buf_init(&found, (size_t)OD_FOOTER_BYTES_MAX);
-    OD_TRY(od_layer_state(lineage, layer, footer->end.lsn, 0, &made, err));
-    od_ledger_release(&made.ledger);
     od_ledger_release(&footer->ledger);
-    OD_TRY(od_footer_encode(&made, &layer->header, layer->head_chain, at, &expected, err));
     // `footer` has its leaves stored: encoding it gives what is behind them.
     OD_TRY(od_footer_encode(footer, &layer->header, layer->head_chain, 0, &found, err));
-    if (expected.bytes < found.bytes ||
-        memcmp(expected.data + (expected.bytes - found.bytes), found.data, found.bytes - OD_TRAILER_BYTES) != 0)
-        OD_TRY(od_fail(err, OD_CORRUPT, "%s: the footer is not what its parent and the records give (offset %llu)",
-                       layer->path, (unsigned long long)at));
-    OD_TRY(check_leaves(layer, at, expected.data, expected.bytes - found.bytes, err));
+    rc = check_footer_as(lineage, layer, footer, &found, true, &why);
+    if (rc == OD_CORRUPT && check_footer_as(lineage, layer, footer, &found, false, NULL) == OD_OK)
+        rc = OD_OK;
+    if (rc != OD_OK && err)
+        *err = why;
 out:
-    od_buf_release(&expected);
     od_buf_release(&found);
-    od_footer_release(&made);
     return rc;
 }
 

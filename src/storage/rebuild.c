@@ -116,8 +116,8 @@ static int by_name(const void *a, const void *b)
     return order;
 }
 
-// A refused attempt to make a database left a description too, and so did a drop that nobody described: of several with one name, one keeps it: one
-// with layers, of those the newest.
+// A refused attempt to make a database left a description too, and a drop may not have been described: of several with one
+// name, one keeps it: one with layers, of those the newest.
 static od_code name_databases(struct rows *rows, struct od_error *err)
 {
     struct candidate *all = od_calloc(rows->branch_count ? rows->branch_count : 1, sizeof *all);

@@ -74,7 +74,8 @@ od_code od_volume_seal(struct od_volume *volume, struct od_journal *journal, str
     if (footer.end.chain != journal->end_chain)
         OD_TRY(od_fail(err, OD_CORRUPT, "%s is not what was written: its chain ends differently at position %llu",
                        journal->path, (unsigned long long)journal->end_lsn));
-    OD_TRY(od_footer_encode(&footer, &journal->header, journal->head_chain, at, &out, err));
+    OD_TRY(od_footer_carry(&footer, &volume->lineage, journal->header.depth, at, &out, err));
+    OD_TRY(od_footer_encode(&footer, &journal->header, journal->head_chain, at + out.bytes, &out, err));
     OD_TRY(ops->truncate(journal->file, at, err));
     OD_TRY(ops->write(journal->file, at, &(struct iovec){out.data, out.bytes}, 1, err));
     OD_TRY(ops->sync(journal->file, err));
