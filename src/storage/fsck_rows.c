@@ -108,12 +108,20 @@ static void check_layer_named(struct od_fsck_work *work, const char *key, const 
     od_fsck_problem(work, key, &why);
 }
 
+static bool has_row(const struct od_fsck_rows *rows, const struct od_uuid *layer)
+{
+    struct od_meta_layer key = {.layer = *layer};
+    return rows->layer_count && bsearch(&key, rows->layers, rows->layer_count, sizeof key, by_layer);
+}
+
 static void check_branch(struct od_fsck_work *work, const struct od_meta_branch *row)
 {
     struct od_error why;
     char key[OD_DESCRIPTION_KEY_BYTES];
     if (row->dropped_us > 0)
         return; // its layers may be gone; those that somebody needs have rows
+    if (row->dropped_us && !has_row(&work->rows, &row->tip_layer))
+        return; // nothing of it is left, or ever was
     od_branch_key(&row->branch, key);
     check_layer_named(work, key, &row->parent_layer);
     check_layer_named(work, key, &row->tip_layer);
@@ -178,9 +186,6 @@ void od_fsck_check_rows(struct od_fsck_work *work)
     for (size_t i = 0; i < rows->snapshot_count; i++)
         check_snapshot(work, &rows->snapshots[i]);
     const struct od_survey_layer *layers = od_survey_layers(&work->survey);
-    for (size_t i = 0; i < work->survey.layers.count; i++) {
-        struct od_meta_layer key = {.layer = layers[i].header.layer};
-        if (rows->layer_count == 0 || !bsearch(&key, rows->layers, rows->layer_count, sizeof key, by_layer))
-            work->fsck->unreferenced++;
-    }
+    for (size_t i = 0; i < work->survey.layers.count; i++)
+        work->fsck->unreferenced += !has_row(rows, &layers[i].header.layer);
 }

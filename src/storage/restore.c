@@ -6,6 +6,7 @@
 #include "storage/history_internal.h"
 
 #include "base/alloc.h"
+#include "base/log.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -170,6 +171,9 @@ od_code od_store_restore(struct od_store *store, const char *database, const cha
     OD_TRY(point(store, database, &old.branch, &branch, err));
     if (taken)
         *taken = before;
+    struct od_error failure;
+    if (od_store_describe_drop(store, database, &old.branch, &failure) != OD_OK) // a rebuild finds out by the snapshot too
+        od_log(OD_LOG_WARN, "storage", "%s", failure.message);
 out:
     return rc;
 }
