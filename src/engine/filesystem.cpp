@@ -8,6 +8,10 @@
 //   F3  A sync either throws before it appended anything, or does not throw.
 //   F4  When the volume takes no changes any more, DuckDB is told so with a fatal error: it then refuses the database
 //       instead of going on from a state that is not on disk.
+//   F5  The end of a commit that has a ledger entry reaches the volume together with its barrier. Else the barrier of a
+//       checkpoint that runs beside it could come in between, and make the commit durable without its entry. So the last
+//       piece of a log that such a request wrote is held back until the next one, which proves that the commit's mark was
+//       not in it, or until the sync.
 // Threads: as DuckDB calls; a handle's position belongs to whoever reads or writes through it without a location.
 #include "engine/filesystem.hpp"
 
@@ -111,22 +115,83 @@ unique_ptr<FileHandle> VolumeFileSystem::OpenFile(const string &path, FileOpenFl
 		CheckGoing();
 		CheckChange(od_volume_create(volume, file, &error), error);
 	} else if (flags.OpenForWriting() && flags.OverwriteExistingFile()) {
+		std::lock_guard<std::mutex> guard(held_lock);
 		CheckGoing();
+		if (held.Of(file)) {
+			held.bytes = 0;
+		}
 		CheckChange(od_volume_truncate(volume, file, 0, &error), error);
 	}
 	return make_uniq<VolumeHandle>(*this, path, flags, file);
 }
 
-void VolumeFileSystem::Read(FileHandle &handle, void *buffer, int64_t bytes, idx_t location) {
+void VolumeFileSystem::ReadVolume(enum od_volume_file file, void *buffer, size_t bytes, idx_t location) const {
 	struct od_error error = {};
-	if (od_volume_read(volume, Of(handle).file, location, buffer, static_cast<size_t>(bytes), &error) != OD_OK) {
+	if (od_volume_read(volume, file, location, buffer, bytes, &error) != OD_OK) {
 		throw IOException("%s", error.message);
 	}
 }
 
+void VolumeFileSystem::WriteVolume(enum od_volume_file file, const void *data, size_t bytes, idx_t location) const {
+	struct od_error error = {};
+	CheckChange(od_volume_write(volume, file, location, data, bytes, &error), error);
+}
+
+idx_t VolumeFileSystem::LogSize(enum od_volume_file file) const {
+	idx_t size = od_volume_size(volume, file);
+	return held.Of(file) ? MaxValue<idx_t>(size, held.offset + held.bytes) : size;
+}
+
+void VolumeFileSystem::PutHeld() {
+	if (held.bytes > 0) {
+		size_t bytes = held.bytes;
+		held.bytes = 0; // also when it fails: then the commit fails, and DuckDB cuts the log
+		WriteVolume(held.file, held.data, bytes, held.offset);
+	}
+}
+
+void VolumeFileSystem::WriteLog(enum od_volume_file file, const void *data, size_t bytes, idx_t location) {
+	auto scope = CommitScope::current;
+	PutHeld();
+	if (!scope || !scope->armed || scope->committed || !scope->request_id || bytes > sizeof(held.data)) {
+		WriteVolume(file, data, bytes, location);
+		return;
+	}
+	memcpy(held.data, data, bytes);
+	held.file = file;
+	held.offset = location;
+	held.bytes = bytes;
+}
+
+void VolumeFileSystem::TakeBack(const HeldPiece &piece) const {
+	struct od_error error = {};
+	if (od_volume_truncate(volume, piece.file, piece.offset, &error) != OD_OK) {
+		stop = true;
+		throw FatalException("%s", error.message);
+	}
+}
+
+void VolumeFileSystem::Read(FileHandle &handle, void *buffer, int64_t bytes, idx_t location) {
+	auto file = Of(handle).file;
+	auto size = static_cast<size_t>(bytes);
+	if (IsLog(file)) {
+		std::lock_guard<std::mutex> guard(held_lock);
+		if (held.Of(file) && location + size > held.offset) {
+			size_t before = location < held.offset ? held.offset - location : 0;
+			idx_t from = location + before - held.offset;
+			if (from + (size - before) > held.bytes) {
+				throw IOException("the log ends before %llu", location + size);
+			}
+			memcpy(static_cast<uint8_t *>(buffer) + before, held.data + from, size - before);
+			size = before;
+		}
+	}
+	ReadVolume(file, buffer, size, location);
+}
+
 int64_t VolumeFileSystem::Read(FileHandle &handle, void *buffer, int64_t bytes) {
 	auto &h = Of(handle);
-	uint64_t size = od_volume_size(volume, h.file);
+	auto size = static_cast<uint64_t>(GetFileSize(handle));
 	uint64_t left = h.position < size ? size - h.position : 0;
 	bytes = MinValue<int64_t>(bytes, static_cast<int64_t>(left));
 	if (bytes > 0) {
@@ -137,14 +202,19 @@ int64_t VolumeFileSystem::Read(FileHandle &handle, void *buffer, int64_t bytes) 
 }
 
 void VolumeFileSystem::Write(FileHandle &handle, void *buffer, int64_t bytes, idx_t location) {
-	struct od_error error = {};
+	auto file = Of(handle).file;
 	CheckGoing();
-	CheckChange(od_volume_write(volume, Of(handle).file, location, buffer, static_cast<size_t>(bytes), &error), error);
+	if (IsLog(file)) {
+		std::lock_guard<std::mutex> guard(held_lock);
+		WriteLog(file, buffer, static_cast<size_t>(bytes), location);
+	} else {
+		WriteVolume(file, buffer, static_cast<size_t>(bytes), location);
+	}
 }
 
 int64_t VolumeFileSystem::Write(FileHandle &handle, void *buffer, int64_t bytes) {
 	auto &h = Of(handle);
-	idx_t location = h.append ? od_volume_size(volume, h.file) : h.position;
+	idx_t location = h.append ? static_cast<idx_t>(GetFileSize(handle)) : h.position;
 	Write(handle, buffer, bytes, location);
 	h.position = location + static_cast<idx_t>(bytes);
 	return bytes;
@@ -158,9 +228,23 @@ bool VolumeFileSystem::Trim(FileHandle &handle, idx_t offset, idx_t bytes) {
 }
 
 void VolumeFileSystem::Truncate(FileHandle &handle, int64_t bytes) {
+	auto size = static_cast<idx_t>(bytes);
 	struct od_error error = {};
+	std::lock_guard<std::mutex> guard(held_lock);
 	CheckGoing();
-	CheckChange(od_volume_truncate(volume, Of(handle).file, static_cast<uint64_t>(bytes), &error), error);
+	if (held.Of(Of(handle).file)) {
+		held.bytes = size > held.offset ? MinValue<size_t>(held.bytes, size - held.offset) : 0;
+		if (od_volume_size(volume, Of(handle).file) <= size) {
+			return; // it was all that there is to cut
+		}
+	}
+	od_code rc = od_volume_truncate(volume, Of(handle).file, size, &error);
+	if (rc != OD_OK && IsLog(Of(handle).file)) {
+		// DuckDB takes a failed commit out of its log and goes on when that fails: the next commit would bring it back.
+		stop = true;
+		throw FatalException("%s", error.message);
+	}
+	CheckChange(rc, error);
 }
 
 void VolumeFileSystem::FileSync(FileHandle &handle) {
@@ -174,11 +258,22 @@ void VolumeFileSystem::FileSync(FileHandle &handle) {
 	}
 	struct od_error error = {};
 	uint64_t lsn = 0;
+	std::unique_lock<std::mutex> guard(held_lock);
 	CheckGoing();
-	od_code rc = od_volume_barrier(volume, remembered ? &entry : nullptr, &lsn, &error);
-	if (rc != OD_OK && enters && od_volume_health(volume, nullptr) != OD_OK) {
-		scope->doubtful = true;
+	HeldPiece piece;
+	if (held.Of(Of(handle).file)) {
+		piece = held;
+		PutHeld();
 	}
+	od_code rc = od_volume_barrier(volume, remembered ? &entry : nullptr, &lsn, &error);
+	if (rc != OD_OK && od_volume_health(volume, nullptr) != OD_OK) {
+		if (enters) {
+			scope->doubtful = true;
+		}
+	} else if (rc != OD_OK && piece.bytes > 0) {
+		TakeBack(piece);
+	}
+	guard.unlock();
 	CheckChange(rc, error);
 	if (scope) {
 		scope->lsn = lsn;
@@ -187,7 +282,11 @@ void VolumeFileSystem::FileSync(FileHandle &handle) {
 }
 
 int64_t VolumeFileSystem::GetFileSize(FileHandle &handle) {
-	return static_cast<int64_t>(od_volume_size(volume, Of(handle).file));
+	if (!IsLog(Of(handle).file)) {
+		return static_cast<int64_t>(od_volume_size(volume, Of(handle).file));
+	}
+	std::lock_guard<std::mutex> guard(held_lock);
+	return static_cast<int64_t>(LogSize(Of(handle).file));
 }
 
 timestamp_t VolumeFileSystem::GetLastModifiedTime(FileHandle &) {
@@ -205,8 +304,13 @@ bool VolumeFileSystem::FileExists(const string &path, optional_ptr<FileOpener>) 
 
 void VolumeFileSystem::RemoveFile(const string &path, optional_ptr<FileOpener>) {
 	struct od_error error = {};
+	auto file = KnownFileOf(path);
+	std::lock_guard<std::mutex> guard(held_lock);
 	CheckGoing();
-	CheckChange(od_volume_remove(volume, KnownFileOf(path), &error), error);
+	if (held.Of(file)) {
+		held.bytes = 0;
+	}
+	CheckChange(od_volume_remove(volume, file, &error), error);
 }
 
 bool VolumeFileSystem::TryRemoveFile(const string &path, optional_ptr<FileOpener> opener) {
@@ -219,8 +323,11 @@ bool VolumeFileSystem::TryRemoveFile(const string &path, optional_ptr<FileOpener
 
 void VolumeFileSystem::MoveFile(const string &source, const string &target, optional_ptr<FileOpener>) {
 	struct od_error error = {};
+	auto from = KnownFileOf(source), to = KnownFileOf(target);
+	std::lock_guard<std::mutex> guard(held_lock);
 	CheckGoing();
-	CheckChange(od_volume_rename(volume, KnownFileOf(source), KnownFileOf(target), &error), error);
+	PutHeld(); // DuckDB renames logs under the lock that commits hold from their first write to their sync
+	CheckChange(od_volume_rename(volume, from, to, &error), error);
 }
 
 void VolumeFileSystem::Seek(FileHandle &handle, idx_t location) {

@@ -8,6 +8,7 @@
 #include "storage/volume.h"
 
 #include <atomic>
+#include <mutex>
 #include <string>
 
 namespace openduck {
@@ -24,12 +25,12 @@ struct CommitScope {
 	}
 	CommitScope(const CommitScope &) = delete;
 
-	const char *request_id;                      // nullptr: it has none, and is not remembered
-	uint64_t changed_rows = OD_OUTCOME_NOTHING;  // as in the ledger (engine.h)
-	bool armed = false;                          // the next sync of a write-ahead log is this request's commit
-	bool committed = false;                      // it has happened: the entry is in the journal
-	bool doubtful = false;                       // it may have: the journal failed while it was written
-	uint64_t lsn = 0;                            // of this thread's last barrier
+	const char *request_id;                     // nullptr: it has none, and is not remembered
+	uint64_t changed_rows = OD_OUTCOME_NOTHING; // as in the ledger (engine.h)
+	bool armed = false;                         // the next sync of a write-ahead log is this request's commit
+	bool committed = false;                     // it has happened: the entry is in the journal
+	bool doubtful = false;                      // it may have: the journal failed while it was written
+	uint64_t lsn = 0;                           // of this thread's last barrier
 
 	static thread_local CommitScope *current;
 
@@ -73,13 +74,36 @@ public:
 	duckdb::string GetName() const override;
 
 private:
+	//! The end of a remembered commit in a log, until the sync that carries its ledger entry (F5).
+	struct HeldPiece {
+		static constexpr size_t BYTES_MAX = 4096; // of DuckDB's buffer of a log: a commit's mark never lies in more
+
+		bool Of(enum od_volume_file of) const {
+			return bytes > 0 && file == of;
+		}
+		enum od_volume_file file = OD_VOLUME_FILES;
+		duckdb::idx_t offset = 0;
+		size_t bytes = 0; // 0: nothing is held
+		uint8_t data[BYTES_MAX];
+	};
+
 	//! Before a change: throws once the instance must not change anything any more.
 	void CheckGoing() const;
 	//! Throws what a change of the volume reported.
 	void CheckChange(od_code code, const struct od_error &error) const;
+	void ReadVolume(enum od_volume_file file, void *buffer, size_t bytes, duckdb::idx_t location) const;
+	void WriteVolume(enum od_volume_file file, const void *data, size_t bytes, duckdb::idx_t location) const;
+	//! With held_lock: the size of a log with what is held of it; writes what is held.
+	duckdb::idx_t LogSize(enum od_volume_file file) const;
+	void PutHeld();
+	void WriteLog(enum od_volume_file file, const void *data, size_t bytes, duckdb::idx_t location);
+	//! With held_lock, after a barrier that failed: the held piece, which was just written, is taken back.
+	void TakeBack(const HeldPiece &piece) const;
 
 	struct od_volume *volume;
 	std::atomic<bool> &stop;
+	std::mutex held_lock; // between a held piece and barriers; taken last, never over a wait for anything of DuckDB
+	HeldPiece held;
 };
 
 } // namespace openduck
