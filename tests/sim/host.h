@@ -17,6 +17,8 @@
 
 #include <pthread.h>
 
+OD_BEGIN_C
+
 #define SIM_SECTOR_BYTES 512u
 
 // How likely the calls of a machine fail, in 1/1000.
@@ -87,5 +89,7 @@ od_code sim_host_publish(struct sim_host *host, const char *path, struct sim_byt
 // For tests: the content as a read would see it, and a change behind everybody's back (bit rot). False: no such file.
 bool sim_host_peek(struct sim_host *host, const char *path, struct sim_bytes *content);
 bool sim_host_flip(struct sim_host *host, const char *path, uint64_t offset, uint8_t bits);
+
+OD_END_C
 
 #endif

@@ -10,6 +10,8 @@
 #include "objstore/objstore.h"
 #include "sim/host.h"
 
+OD_BEGIN_C
+
 #define SIM_LATE_MAX 32u
 
 struct sim_blob {
@@ -77,5 +79,7 @@ void sim_metadata_link_init(struct sim_metadata_link *link, struct sim_metadata 
 // For the parts of the stores.
 void sim_objects_deliver(struct sim_objects *objects, struct sim_random *random, unsigned per_mille);
 void sim_metadata_deliver(struct sim_metadata *metadata, struct sim_random *random, unsigned per_mille);
+
+OD_END_C
 
 #endif

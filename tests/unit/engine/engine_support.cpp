@@ -183,7 +183,8 @@ void od_running_join(struct od_running *running) {
 	od_result_unref(running->result);
 }
 
-char *od_run_text(struct od_fixture *fixture, struct od_connection *connection, const struct od_statement *statement) {
+od_code od_run_outcome(struct od_fixture *fixture, struct od_connection *connection,
+                       const struct od_statement *statement, char **text_out) {
 	struct od_running running;
 	od_running_start(&running, fixture, connection, statement);
 	auto text = Collect(running.result);
@@ -191,7 +192,14 @@ char *od_run_text(struct od_fixture *fixture, struct od_connection *connection, 
 	if (running.rc != OD_OK) {
 		Require(text == ErrorText(running.err), "outcome and result differ", text.c_str());
 	}
-	return strdup(text.c_str());
+	*text_out = strdup(text.c_str());
+	return running.rc;
+}
+
+char *od_run_text(struct od_fixture *fixture, struct od_connection *connection, const struct od_statement *statement) {
+	char *text;
+	(void)od_run_outcome(fixture, connection, statement, &text);
+	return text;
 }
 
 char *od_sql_text(struct od_fixture *fixture, struct od_connection *connection, const char *sql) {

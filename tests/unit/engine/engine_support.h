@@ -38,6 +38,8 @@ void od_running_join(struct od_running *running); // and drops the result
 
 // Runs to the end and gives all rows as text: columns separated by "|", rows by newlines, NULL as "NULL". A failure gives
 // "CODE Class: message". The caller frees. Statement NULL fields are fine.
+od_code od_run_outcome(struct od_fixture *fixture, struct od_connection *connection,
+                       const struct od_statement *statement, char **text); // the same, with the code
 char *od_run_text(struct od_fixture *fixture, struct od_connection *connection, const struct od_statement *statement);
 char *od_sql_text(struct od_fixture *fixture, struct od_connection *connection, const char *sql);
 // Drains a result and counts; decodes nothing. Returns how it ended.
