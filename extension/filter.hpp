@@ -1,4 +1,4 @@
-// filter.hpp - DuckDB's filters, bound expressions and constants as SQL text that means exactly the same on the server.
+// filter.hpp - DuckDB's table filters as SQL text that means exactly the same on the server.
 //
 // The rule of this file: what is not known to be exact is not written. A filter that cannot be written runs locally
 // (ResidualFilter), an optional one is dropped, and the answer is the same either way.
@@ -9,20 +9,9 @@
 #include "duckdb/execution/expression_executor.hpp"
 #include "duckdb/planner/column_binding.hpp"
 #include "duckdb/planner/table_filter.hpp"
-
-#include <functional>
+#include "expression.hpp"
 
 namespace openduck {
-
-using namespace duckdb; // NOLINT: the extension is written in DuckDB's vocabulary
-
-//! Appends the constant as SQL of exactly its type. False (out unchanged): this type has no exact text.
-bool LiteralToSql(const Value &value, string &out);
-
-//! Appends the SQL of a column of the plan; false: not a column of the remote relation.
-using ColumnNamer = std::function<bool(const Expression &column, string &out)>;
-//! Appends a bound expression. False (out unchanged): something in it is not known to be exact.
-bool ExpressionToSql(const Expression &expression, const ColumnNamer &namer, string &out);
 
 enum class FilterText {
 	WRITTEN,    //! out has a condition; rows that fail it are not wanted

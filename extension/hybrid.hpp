@@ -9,6 +9,7 @@
 
 #include "catalog.hpp"
 #include "duckdb/planner/logical_operator.hpp"
+#include "expression.hpp"
 
 namespace openduck {
 
@@ -19,6 +20,7 @@ struct UnparsedPlan {
 	string sql;
 	string catalog_version;
 	vector<ObjectVersion> objects;
+	SentParameters parameters; // of a prepared statement: $1, $2, ... in the text
 	bool reduces = false; // joins, groups or cuts: its rows are worth making where the data is
 };
 

@@ -83,6 +83,7 @@ bool Folder::TryFold(unique_ptr<LogicalOperator> &op, Replacements &replacements
 	bind->wrappable = true;
 	bind->types = op->types;
 	bind->objects = std::move(plan.objects);
+	bind->parameters = std::move(plan.parameters);
 	bind->catalog_version = std::move(plan.catalog_version);
 	bind->estimated_rows = op->EstimateCardinality(input.context);
 	for (idx_t i = 0; i < bindings.size(); i++) {

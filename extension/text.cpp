@@ -21,28 +21,22 @@ string QualifiedText(const string &catalog, const string &schema, const string &
 
 string TextLiteral(const string &text) {
 	string result;
-	idx_t begin = 0;
-	bool parts = false;
-	auto add = [&](const string &part) {
-		if (!result.empty()) {
-			result += " || ";
-			parts = true;
-		}
-		result += part;
-	};
+	idx_t begin = 0, parts = 0;
 	for (idx_t i = 0; i <= text.size(); i++) {
 		if (i < text.size() && text[i] != '\0') {
 			continue;
 		}
 		if (i > begin || text.empty()) {
-			add("'" + StringUtil::Replace(text.substr(begin, i - begin), "'", "''") + "'");
+			result += parts++ ? ", " : "";
+			result += "'" + StringUtil::Replace(text.substr(begin, i - begin), "'", "''") + "'";
 		}
 		if (i < text.size()) {
-			add("chr(0)");
+			result += parts++ ? ", " : "";
+			result += "system.main.chr(0)";
 		}
 		begin = i + 1;
 	}
-	return parts ? "(" + result + ")" : result;
+	return parts > 1 ? "system.main.concat(" + result + ")" : result;
 }
 
 } // namespace openduck
