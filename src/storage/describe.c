@@ -10,9 +10,11 @@
 #define BRANCH_FIXED 80u    // 16 + three uuids + two numbers
 #define SNAPSHOT_FIXED 104u // 16 + three uuids + five numbers
 #define DROP_FIXED 40u      // 16 + a uuid + a number
+#define CONDEMNED_FIXED 64u // 16 + two uuids + two numbers
 
 static const char BRANCH_MAGIC[8] = {'O', 'D', 'B', 'R', 'A', 'N', 'C', '1'};
 static const char DROP_MAGIC[8] = {'O', 'D', 'D', 'R', 'O', 'P', 'P', '1'};
+static const char CONDEMNED_MAGIC[8] = {'O', 'D', 'C', 'O', 'N', 'D', 'M', '1'};
 static const char SNAPSHOT_MAGIC[8] = {'O', 'D', 'S', 'N', 'A', 'P', 'S', '1'};
 
 void od_branch_key(const struct od_uuid *branch, char key[OD_DESCRIPTION_KEY_BYTES])
@@ -31,6 +33,12 @@ void od_drop_key(const struct od_uuid *branch, char key[OD_DESCRIPTION_KEY_BYTES
 {
     memcpy(key, "dropped/", 8);
     od_uuid_format(branch, key + 8);
+}
+
+void od_condemned_key(const struct od_uuid *layer, char key[OD_DESCRIPTION_KEY_BYTES])
+{
+    memcpy(key, "condemned/", 10);
+    od_uuid_format(layer, key + 10);
 }
 
 // The name behind the fixed part, then the hash of all before.
@@ -134,5 +142,29 @@ od_code od_drop_decode(const uint8_t *in, size_t bytes, const char *key, struct 
         return rc;
     memcpy(drop->branch.bytes, in + 16, 16);
     drop->dropped_us = od_get64(in + 32);
+    return OD_OK;
+}
+
+size_t od_condemned_encode(const struct od_condemned *what, uint8_t out[OD_DESCRIPTION_BYTES_MAX])
+{
+    memcpy(out + 16, what->layer.bytes, 16);
+    memcpy(out + 32, what->branch.bytes, 16);
+    od_put64(out + 48, what->not_before_us);
+    od_put64(out + 56, what->depth);
+    return finish(out, CONDEMNED_MAGIC, CONDEMNED_FIXED, "");
+}
+
+od_code od_condemned_decode(const uint8_t *in, size_t bytes, const char *key, struct od_condemned *what,
+                            struct od_error *err)
+{
+    char name[OD_META_NAME_BYTES];
+    *what = (struct od_condemned){0};
+    od_code rc = begin(in, bytes, CONDEMNED_MAGIC, CONDEMNED_FIXED, key, name, err);
+    if (rc != OD_OK)
+        return rc;
+    memcpy(what->layer.bytes, in + 16, 16);
+    memcpy(what->branch.bytes, in + 32, 16);
+    what->not_before_us = od_get64(in + 48);
+    what->depth = od_get32(in + 56);
     return OD_OK;
 }

@@ -169,21 +169,6 @@ out:
     return rc;
 }
 
-static void remove_journals(struct od_store *store, const struct od_uuid *branch)
-{
-    struct od_platform *platform = store->options.platform;
-    struct od_names names = {0};
-    char directory[OD_JOURNAL_PATH_BYTES], path[OD_JOURNAL_PATH_BYTES + 300];
-    if (od_store_branch_directory(store, branch, directory, NULL) != OD_OK ||
-        platform->ops->list(platform, directory, &names, NULL) != OD_OK)
-        return;
-    for (size_t i = 0; i < names.count; i++) {
-        snprintf(path, sizeof path, "%s/%s", directory, names.names[i]);
-        (void)platform->ops->remove(platform, path, NULL);
-    }
-    od_names_release(&names);
-}
-
 // Removes a hidden database with everything in it, unless a database begins with its layers: then its name only. What
 // cannot be removed stays hidden.
 static void discard(struct od_store *store, const char *hidden)
@@ -219,7 +204,7 @@ static void discard(struct od_store *store, const char *hidden)
     OD_TRY(od_objstore_remove(store->options.objects, key, &err));
     od_drop_key(&row.branch, key);
     OD_TRY(od_objstore_remove(store->options.objects, key, &err));
-    remove_journals(store, &row.branch);
+    (void)od_store_remove_journals(store, &row.branch);
 out:
     if (rc != OD_OK)
         od_log(OD_LOG_WARN, "storage", "what is left of an import (%s) could not be removed: %s", hidden, err.message);

@@ -149,6 +149,23 @@ od_code od_store_drop(struct od_store *store, const char *name, struct od_error 
     return OD_OK;
 }
 
+size_t od_store_remove_journals(struct od_store *store, const struct od_uuid *branch)
+{
+    struct od_platform *platform = store->options.platform;
+    struct od_names names = {0};
+    size_t removed = 0;
+    char directory[OD_JOURNAL_PATH_BYTES], path[OD_JOURNAL_PATH_BYTES + 300];
+    if (od_store_branch_directory(store, branch, directory, NULL) != OD_OK ||
+        platform->ops->list(platform, directory, &names, NULL) != OD_OK)
+        return 0;
+    for (size_t i = 0; i < names.count; i++) {
+        snprintf(path, sizeof path, "%s/%s", directory, names.names[i]);
+        removed += platform->ops->remove(platform, path, NULL) == OD_OK;
+    }
+    od_names_release(&names);
+    return removed;
+}
+
 static od_code measure(struct od_store *store, struct od_store_database *row, struct od_error *err)
 {
     od_code rc = OD_OK;

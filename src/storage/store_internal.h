@@ -16,6 +16,7 @@ struct od_store {
     struct od_store_options options; // the texts are copies
     pthread_mutex_t lock;
     struct od_volume *writers; // linked by next_writer
+    struct od_volume *readers; // frozen volumes, too
     size_t open_volumes;
 };
 
@@ -37,5 +38,7 @@ OD_CHECKED od_code od_store_describe_drop(struct od_store *store, const char *na
 
 // Removes what imports that did not end have left, if it is at least that old.
 OD_CHECKED od_code od_store_import_clean(struct od_store *store, uint64_t older_than_us, struct od_error *err);
+// The files of a branch's journals, as far as they can be removed; returns how many were.
+size_t od_store_remove_journals(struct od_store *store, const struct od_uuid *branch);
 
 #endif

@@ -153,6 +153,8 @@ od_code od_volume_open_at(struct od_store *store, const char *name, const struct
     OD_TRY(rc);
     pthread_mutex_lock(&store->lock);
     store->open_volumes++;
+    volume->next_writer = store->readers;
+    store->readers = volume;
     pthread_mutex_unlock(&store->lock);
     *out = volume;
     volume = NULL;

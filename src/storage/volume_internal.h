@@ -65,7 +65,7 @@ struct od_volume {
     pthread_cond_t seal;       // for the sealing thread
     uint64_t lease_renewed_us; // monotonic
     struct od_thread flusher, sealer;
-    struct od_volume *next_writer; // of the store
+    struct od_volume *next_writer; // of the store's writers, or readers
 };
 
 struct od_volume_append {

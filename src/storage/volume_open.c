@@ -297,8 +297,9 @@ static od_code enlist(struct od_volume *volume, struct od_error *err)
 static void delist(struct od_volume *volume)
 {
     struct od_store *store = volume->store;
+    struct od_volume **list = volume->read_only ? &store->readers : &store->writers;
     pthread_mutex_lock(&store->lock);
-    for (struct od_volume **link = &store->writers; *link; link = &(*link)->next_writer)
+    for (struct od_volume **link = list; *link; link = &(*link)->next_writer)
         if (*link == volume) {
             *link = volume->next_writer;
             store->open_volumes--;
@@ -426,9 +427,7 @@ void od_volume_close(struct od_volume *volume)
     if (!volume)
         return;
     if (volume->read_only) {
-        pthread_mutex_lock(&volume->store->lock);
-        volume->store->open_volumes--;
-        pthread_mutex_unlock(&volume->store->lock);
+        delist(volume);
         od_volume_free(volume);
         return;
     }

@@ -1,4 +1,4 @@
-// fuzz_storage_describe.c - descriptions of branches, snapshots and drops: what decodes is encoded to what decodes to the same.
+// fuzz_storage_describe.c - descriptions of branches, snapshots, drops, condemned layers: what decodes is encoded to what decodes to the same.
 // The hash at the end is made right first, so that the rest is looked at; then it is tried as it came.
 #include "base/assert.h"
 #include "storage/bytes.h"
@@ -39,12 +39,23 @@ static void try_drop(const uint8_t *data, size_t bytes)
         od_assert(od_drop_encode(&drop, out) == bytes && memcmp(out, data, bytes) == 0);
 }
 
+static void try_condemned(const uint8_t *data, size_t bytes)
+{
+    struct od_condemned what, again;
+    uint8_t out[OD_DESCRIPTION_BYTES_MAX];
+    if (od_condemned_decode(data, bytes, "fuzz", &what, NULL) != OD_OK)
+        return;
+    od_assert(od_condemned_decode(out, od_condemned_encode(&what, out), "fuzz", &again, NULL) == OD_OK);
+    od_assert(what.not_before_us == again.not_before_us && what.depth == again.depth);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes)
 {
     uint8_t copy[OD_DESCRIPTION_BYTES_MAX];
     try_branch(data, bytes);
     try_snapshot(data, bytes);
     try_drop(data, bytes);
+    try_condemned(data, bytes);
     if (bytes < 8 || bytes > sizeof copy)
         return 0;
     memcpy(copy, data, bytes);
@@ -52,5 +63,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes)
     try_branch(copy, bytes);
     try_snapshot(copy, bytes);
     try_drop(copy, bytes);
+    try_condemned(copy, bytes);
     return 0;
 }
