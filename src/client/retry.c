@@ -79,6 +79,11 @@ struct od_retry_step od_retry_after(struct od_retry *retry, od_code failure, uin
         // The first repetition at once: an idle connection that was closed is the usual case.
         return step(retry, OD_RETRY_SAME, retry->disconnects++ ? od_retry_pause_ms(&retry->random, retry->disconnects)
                                                                : 0, now_ms);
+    case OD_OUTCOME_UNKNOWN: // the server's storage failed in between: asked again, it reads what became of the request
+        retry->reached = true;
+        if (!options->resend || retry->disconnects >= options->retries)
+            return stop();
+        return step(retry, OD_RETRY_SAME, od_retry_pause_ms(&retry->random, retry->disconnects++), now_ms);
     default:
         return stop();
     }

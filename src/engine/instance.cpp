@@ -200,12 +200,19 @@ od_code od_engine_open(const struct od_engine_options *options, struct od_engine
 
 od_engine::~od_engine() {
 	(void)openduck::Guarded(nullptr, [&] {
-		if (volume && !read_only && attached && od_engine_health(this, nullptr) == OD_OK) {
+		bool sound = volume && !read_only && attached && od_engine_health(this, nullptr) == OD_OK;
+		if (sound) {
 			(void)internal->Query("CHECKPOINT " + KeywordHelper::WriteQuoted(catalog_name, '"'));
+			sound = od_engine_health(this, nullptr) == OD_OK;
 		}
 		internal.reset();
 		attached.reset();
-		db.reset(); // checkpoints
+		db.reset();
+		// What DuckDB did to its files without a sync, removing its log above all, belongs to the state it leaves.
+		uint64_t lsn;
+		if (sound) {
+			sound = od_volume_barrier(volume, nullptr, &lsn, nullptr) == OD_OK; // else the next opening recovers
+		}
 	});
 	for (auto &entry : uploads.uploads) {
 		od_upload_unref(entry.second);

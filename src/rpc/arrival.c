@@ -192,6 +192,6 @@ bool od_call_token_ok(struct od_call *call, const char *token)
         return true;
     if (!token || !od_auth_token_ok(&call->server->auth, token, strlen(token)))
         return false;
-    atomic_store(&call->identity, (const char *)call->server->auth.identity);
+    atomic_store(&call->identity, call->server->auth.identity);
     return true;
 }

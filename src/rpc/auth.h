@@ -1,4 +1,5 @@
-// auth.h (internal) - the server's bearer token: checked without leaking it, and turned into an opaque identity.
+// auth.h (internal) - the server's bearer token: checked without leaking it. Who knows it is one caller, the
+// same in every process and under every token, so that what it asked of one process another can answer.
 #ifndef OD_RPC_AUTH_H
 #define OD_RPC_AUTH_H
 
@@ -11,7 +12,7 @@ OD_BEGIN_C
 struct od_auth {
     char *token; // NULL: no authentication
     size_t token_bytes;
-    char identity[32]; // of callers that know the token; "" without one
+    const char *identity; // of callers that know the token; "" without one
 };
 
 OD_CHECKED od_code od_auth_init(struct od_auth *auth, const char *token, struct od_error *err);

@@ -73,7 +73,7 @@ struct od_call *od_call_ref(struct od_call *call);
 void od_call_unref(struct od_call *call);
 // Milliseconds until the client's deadline; UINT64_MAX: none.
 uint64_t od_call_deadline_ms(const struct od_call *call);
-// "ipv4:127.0.0.1:1234", and a stable opaque text for who the caller is (token identity, certificate name).
+// "ipv4:127.0.0.1:1234", and a stable text for who the caller is.
 const char *od_call_peer(const struct od_call *call);
 const char *od_call_identity(const struct od_call *call);
 // Value of a request header (lower-case name) or NULL.

@@ -131,6 +131,7 @@ static void execution_free(struct od_execution *execution)
     od_task_release(&execution->task);
     pthread_mutex_destroy(&execution->lock);
     od_free(execution->identity);
+    od_free(execution->session_lost);
     od_free(execution);
 }
 
@@ -164,6 +165,14 @@ od_code od_execution_renew_result(struct od_execution *execution, struct od_erro
     return OD_OK;
 }
 
+// The same in every process that serves the database: what one of them committed another has to recognize.
+static void ledger_id(const char *identity, const char *request_id, char out[OD_KEY_TEXT_BYTES])
+{
+    static const struct od_secret fixed = {"openduck request ledger"};
+    const struct od_key key = od_digest(&fixed, (const char *const[]){identity, request_id}, 2);
+    od_key_text(&key, out);
+}
+
 od_code od_execution_new(struct od_server *server, const char *identity, const char *request_id,
                          const struct od_task *task, struct od_call *call, struct od_stream_call *stream,
                          struct od_execution **execution, struct od_error *err)
@@ -189,6 +198,8 @@ od_code od_execution_new(struct od_server *server, const char *identity, const c
     if (!request_id || !request_id[0]) {
         od_random_id(random_id);
         request_id = random_id;
+    } else {
+        ledger_id(identity, request_id, x->ledger_id);
     }
     x->request = od_digest(&server->secret, (const char *const[]){"request", identity, request_id}, 3);
     uint64_t timeout = task->timeout_ms;
@@ -220,12 +231,6 @@ out:
 
 void od_execution_explain(const struct od_execution *execution, struct od_error *error)
 {
-    if (error->code == OD_READ_ONLY && execution->task.doubtful && !execution->task.read_only) {
-        (void)od_fail(error, OD_OUTCOME_UNKNOWN,
-                      "the server was restarted while the statement was being asked for: it may or may not have taken "
-                      "effect; look, and repeat it if it has not");
-        return;
-    }
     if (error->code != OD_CANCELLED)
         return;
     switch (execution->core.stop) {

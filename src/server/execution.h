@@ -6,6 +6,7 @@
 #define OD_SERVER_EXECUTION_H
 
 #include "base/limits.h"
+#include "base/uuid.h"
 #include "engine/engine.h"
 #include "rpc/message.h"
 #include "server/server_internal.h"
@@ -33,6 +34,7 @@ struct od_signal {
 struct od_task {
     ProtobufCMessage *message;
     const char *database;
+    const char *snapshot; // a selector (storage/store.h); NULL: the newest state
     const char *sql;
     size_t sql_bytes;
     const uint8_t *parameters;
@@ -43,7 +45,6 @@ struct od_task {
     struct od_catalog_object *objects;
     size_t object_count;
     bool read_only, exact_types, describe_only;
-    bool doubtful; // first asked of an earlier server process: may run only if it cannot write
     enum od_ipc_codec codec;
     uint64_t timeout_ms;
     uint64_t inline_limit;
@@ -81,6 +82,9 @@ struct od_execution {
     struct od_task task;
     uint64_t sequence;
     struct od_session *session; // a reference
+    char ledger_id[OD_KEY_TEXT_BYTES]; // what the volume remembers its commit by; "": nothing
+    // Its session is gone: it does not run; if the ledger knows its commit that is the answer, else this.
+    struct od_error *session_lost;
 
     // ---- the server's lock
     struct od_node by_id, by_request;
@@ -115,6 +119,7 @@ struct od_execution {
     uint64_t moved_ms;     // when a batch was last taken from the result
     uint64_t arrived_us, began_us, done_us;
     char catalog_name[OD_NAME_BYTES_MAX];
+    char branch[OD_UUID_TEXT_BYTES];
 };
 
 // ---- execution.c
@@ -174,6 +179,8 @@ void od_registry_keep_last(struct od_execution *execution, struct od_reply *repl
 bool od_registry_close_session(struct od_server *server, const struct od_key *key, struct od_call *call);
 // Ends sessions that were idle for too long, or all of them.
 void od_registry_end_sessions(struct od_server *server, uint64_t now_ms, bool all);
+// Ends the sessions of one database. reason: static text.
+void od_registry_end_sessions_of(struct od_server *server, const char *database, const char *reason);
 // Statements that have waited too long, executions with something due.
 void od_registry_tick(struct od_server *server, uint64_t now_ms);
 

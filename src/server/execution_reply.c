@@ -70,6 +70,7 @@ static od_code pack(struct od_execution *execution, const struct od_result_info 
 {
     struct od_server *server = execution->server;
     Openduck__V1__ExecuteReply reply = OPENDUCK__V1__EXECUTE_REPLY__INIT;
+    Openduck__V1__CommitToken commit = OPENDUCK__V1__COMMIT_TOKEN__INIT;
     Openduck__V1__End end = OPENDUCK__V1__END__INIT;
     Openduck__V1__Ticket ticket = OPENDUCK__V1__TICKET__INIT, *tickets[] = {&ticket};
     uint8_t signature[OD_TICKET_BYTES];
@@ -88,6 +89,12 @@ static od_code pack(struct od_execution *execution, const struct od_result_info 
         ticket.ticket = binary(signature, sizeof signature);
         reply.tickets = tickets;
         reply.n_tickets = 1;
+    }
+    if (info->lsn) {
+        commit.branch = execution->branch;
+        commit.epoch = info->epoch;
+        commit.lsn = info->lsn;
+        reply.commit = &commit;
     }
     reply.catalog_version = text(info->catalog_version);
     reply.catalog_name = execution->catalog_name;

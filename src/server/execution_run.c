@@ -6,6 +6,7 @@
 #include "os/clock.h"
 #include "server/execution.h"
 #include "server/group.h"
+#include "storage/volume.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -23,7 +24,8 @@ static od_code connect_session(struct od_execution *execution, struct lease *lea
     od_code rc = OD_OK;
     lease->in_session = true;
     if (!session->database) {
-        OD_TRY(od_database_acquire(execution->server->host, session->database_name, &session->database, err));
+        OD_TRY(od_database_acquire(execution->server->host, session->database_name, session->snapshot,
+                                   &session->database, err));
         od_database_count_session(session->database, 1);
     }
     if (!session->connection)
@@ -43,8 +45,8 @@ static od_code lease_connection(struct od_execution *execution, struct lease *le
     od_code rc = OD_OK;
     if (execution->session)
         return connect_session(execution, lease, err);
-    OD_TRY(od_database_acquire(server->host, task->database, &lease->database, err));
-    if (task->group) {
+    OD_TRY(od_database_acquire(server->host, task->database, task->snapshot, &lease->database, err));
+    if (task->group && !task->snapshot) { // a snapshot is the same for all
         const struct od_group_member member = {
             .identity = execution->identity,
             .database = lease->database,
@@ -74,6 +76,8 @@ static od_code run_statement(struct od_execution *execution, struct lease *lease
 {
     const struct od_task *task = &execution->task;
     const struct od_statement statement = {
+        .request_id = execution->ledger_id[0] ? execution->ledger_id : NULL,
+        .remembered_only = execution->session_lost != NULL,
         .sql = task->sql,
         .sql_bytes = task->sql_bytes,
         .parameters = task->parameters,
@@ -83,7 +87,7 @@ static od_code run_statement(struct od_execution *execution, struct lease *lease
         .catalog_version = task->catalog_version,
         .catalog_objects = task->objects,
         .catalog_object_count = task->object_count,
-        .read_only = task->read_only || task->doubtful,
+        .read_only = task->read_only,
         .exact_types = task->exact_types,
         .describe_only = task->describe_only,
         .codec = task->codec,
@@ -111,11 +115,25 @@ static od_code run_statement(struct od_execution *execution, struct lease *lease
     return rc;
 }
 
-static void remember_catalog(struct od_execution *execution, const struct lease *lease)
+static struct od_database *database_of(const struct od_execution *execution, const struct lease *lease)
 {
-    const struct od_database *database = lease->in_session ? execution->session->database : lease->database;
+    return lease->in_session ? execution->session->database : lease->database;
+}
+
+static void remember_database(struct od_execution *execution, const struct od_database *database)
+{
     snprintf(execution->catalog_name, sizeof execution->catalog_name, "%s",
              od_engine_catalog_name(od_database_engine(database)));
+    od_uuid_format(od_volume_branch(od_database_volume(database)), execution->branch);
+}
+
+// A failed storage takes no more: the sessions end, and the database is opened again from what is durable. Whether the
+// statement took effect is then in the ledger, for whoever asks again.
+static void end_if_broken(struct od_execution *execution, struct od_database *database)
+{
+    if (od_database_condemn_if_broken(database))
+        od_registry_end_sessions_of(execution->server, od_database_name(database),
+                                    "its database had to be opened again after its storage failed");
 }
 
 // Runs the statement once and tells the state machine. The actions are the caller's.
@@ -126,8 +144,14 @@ static unsigned attempt(struct od_execution *execution, struct lease *lease)
     execution->began_us = od_clock_us();
     od_code rc = lease_connection(execution, lease, &error);
     if (rc == OD_OK) {
-        remember_catalog(execution, lease);
+        remember_database(execution, database_of(execution, lease));
         rc = run_statement(execution, lease, &error);
+        if (rc == OD_NOT_FOUND && execution->session_lost) {
+            error = *execution->session_lost;
+            rc = error.code;
+        }
+        if (rc != OD_OK)
+            end_if_broken(execution, database_of(execution, lease));
     }
     pthread_mutex_lock(&execution->lock);
     bool ready = od_result_ready(execution->result, &info);

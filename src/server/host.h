@@ -1,13 +1,10 @@
-// host.h - the data directory and the databases in it. The seam that another storage can fill: the rest of the server
-// knows a database as a name and as something the engine can open.
+// host.h - the databases of one place (place.h): the rest of the server knows a database as a name and as something the
+// engine can open.
 //
-//   DIR/lock                     held while a server (or an offline command) uses the directory
-//   DIR/databases/NAME.duckdb    one DuckDB file a database, and its .wal beside it
-//   DIR/tmp/...                  spill files and databases being made; emptied at each start
-//
-// A database is opened when it is first used and stays open. The database "main" exists from the start; its file is
-// made when it is first used, so that it can still be created from a file until then.
-// Threads: all functions are thread-safe. Opening and creating block: executors only.
+// A database is opened when it is first used and stays open. The database "main" exists from the start; it is made when
+// it is first used, so that it can still be created from a file until then. What a database was at a snapshot is opened
+// beside it, read-only, and closed when nobody has asked for it for a while.
+// Threads: all functions are thread-safe. Opening, creating, dropping and listing block: executors only.
 #ifndef OD_SERVER_HOST_H
 #define OD_SERVER_HOST_H
 
@@ -20,6 +17,8 @@ struct od_database;
 struct od_budget;
 struct od_engine;
 struct od_connection;
+struct od_store;
+struct od_volume;
 
 #define OD_DATABASE_NAME_BYTES 129u
 
@@ -42,7 +41,7 @@ OD_CHECKED od_code od_database_name_check(const char *name, struct od_error *err
 
 struct od_database_entry {
     char name[OD_DATABASE_NAME_BYTES];
-    uint64_t bytes; // of its files; 0: not made yet
+    uint64_t bytes; // of its layers and journals; 0: not made yet
     bool open;
     uint32_t sessions;
 };
@@ -50,27 +49,36 @@ struct od_database_entry {
 OD_CHECKED od_code od_host_list(struct od_host *host, struct od_database_entry **entries, size_t *count,
                                 struct od_error *err);
 
-// Makes a database, empty (file NULL) or from a DuckDB file: a copy of it, or, with `consume`, the file itself, which must
-// lie in the directory of od_host_temporary. The bytes are verified by opening them. In one step: after a crash the
-// database is there or not. *created may be NULL; false: it was there (if_not_exists).
+// Makes a database, empty (file NULL) or from a DuckDB file, which is opened first to see that it is one, and removed
+// afterwards with `consume`. In one step: after a crash the database is there or not. *created may be NULL; false: it was
+// there (if_not_exists).
 OD_CHECKED od_code od_host_create(struct od_host *host, const char *name, const char *file, bool consume,
                                   bool if_not_exists, bool *created, struct od_error *err);
-// OD_BUSY while a session or a statement uses it. Drops its files.
+// OD_BUSY while a session or a statement uses it.
 OD_CHECKED od_code od_host_drop(struct od_host *host, const char *name, bool if_exists, bool *dropped,
                                 struct od_error *err);
 // A fresh path for a file to be created from, in memory of its own (od_free); NULL: out of memory.
 char *od_host_temporary(struct od_host *host);
 
 bool od_host_knows(struct od_host *host, const char *name);
+struct od_store *od_host_store(struct od_host *host);
+// Closes what was open for nobody for too long.
+void od_host_sweep(struct od_host *host, uint64_t now_ms);
 
 // ---- use
 
-// Opens it when it is not open; it cannot be dropped until released. OD_NOT_FOUND names what there is.
-OD_CHECKED od_code od_database_acquire(struct od_host *host, const char *name, struct od_database **database,
-                                       struct od_error *err);
+// Opens it when it is not open; it cannot be dropped until released. OD_NOT_FOUND names what there is. snapshot: a selector
+// (storage/store.h) of the moment to read; NULL or "": the newest state. OD_UNAVAILABLE: it is being reopened.
+OD_CHECKED od_code od_database_acquire(struct od_host *host, const char *name, const char *snapshot,
+                                       struct od_database **database, struct od_error *err);
 void od_database_retain(struct od_database *database);  // one more use of one that is in use
 void od_database_release(struct od_database *database); // NULL is fine
 struct od_engine *od_database_engine(const struct od_database *database);
+struct od_volume *od_database_volume(const struct od_database *database);
+const char *od_database_name(const struct od_database *database);
+// Is its engine of no use any more (engine.h)? Then nobody new comes in until all have left, and it is opened again for
+// the next. True for the first who finds out: its sessions have to end.
+bool od_database_condemn_if_broken(struct od_database *database);
 void od_database_count_session(struct od_database *database, int change); // for od_host_list
 
 // An idle connection from the pool, or a new one. Given back it is used again if no statement left anything behind

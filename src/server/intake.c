@@ -48,7 +48,7 @@ static od_code make(struct od_server *server, const char *identity, const char *
     made->identity = od_strdup(identity);
     if (!made->id || !made->identity)
         OD_TRY(od_fail(err, OD_NO_MEMORY, "no memory for an upload"));
-    OD_TRY(od_database_acquire(server->host, database, &made->database, err));
+    OD_TRY(od_database_acquire(server->host, database, NULL, &made->database, err));
     OD_TRY(od_upload_open(od_database_engine(made->database), id, schema, schema_bytes, &made->upload, err));
 out:
     if (rc == OD_OK)

@@ -281,6 +281,22 @@ static od_code refuse_while_draining(struct od_server *server, const struct od_e
     return od_fail(err, OD_UNAVAILABLE, "the server is stopping");
 }
 
+// Lock held. A statement of a session that is gone. If it asks again for the outcome of a commit, the ledger has it.
+static od_code accept_without_session(struct od_execution *execution, const struct od_key *key, const char *session_id,
+                                      struct od_error *err)
+{
+    struct od_error *lost = od_calloc(1, sizeof *lost);
+    if (!lost)
+        return od_fail(err, OD_NO_MEMORY, "no memory for a statement");
+    (void)od_session_fail_lost(execution->server, key, session_id, execution->sequence, lost);
+    od_free(execution->session_lost);
+    execution->session_lost = lost;
+    if (execution->ledger_id[0])
+        return OD_OK;
+    *err = *lost;
+    return err->code;
+}
+
 // Lock held. Decides what a session says to a statement; *again: the answer to its repetition.
 static od_code accept_in_session(struct od_execution *execution, const char *session_id, struct od_reply **again,
                                  struct od_error *err)
@@ -290,13 +306,18 @@ static od_code accept_in_session(struct od_execution *execution, const char *ses
     struct od_key key = od_digest(
         &server->secret, (const char *const[]){"session", execution->identity, execution->task.database, session_id}, 4);
     struct od_session *session = od_session_find(server, &key);
+    const char *snapshot = execution->task.snapshot;
+    if (!session && sequence != 1)
+        return accept_without_session(execution, &key, session_id, err);
     if (!session) {
-        if (sequence != 1)
-            return od_session_fail_lost(server, &key, session_id, sequence, err);
-        od_code rc = od_session_make(server, &key, execution->task.database, &session, err);
+        od_code rc = od_session_make(server, &key, execution->task.database, snapshot, &session, err);
         if (rc != OD_OK)
             return rc;
     }
+    if (strcmp(snapshot ? snapshot : "", session->snapshot ? session->snapshot : "") != 0)
+        return od_fail(err, OD_INVALID, "session \"%.100s\" reads %s%.100s: another snapshot needs another session",
+                       session_id, session->snapshot ? "snapshot " : "the newest state",
+                       session->snapshot ? session->snapshot : "");
     bool same = memcmp(&session->last_request, &execution->request, sizeof session->last_request) == 0;
     switch (od_session_accept(&session->core, sequence, od_clock_ms())) {
     case OD_SESSION_RUNS:
@@ -494,6 +515,21 @@ void od_registry_end_sessions(struct od_server *server, uint64_t now_ms, bool al
         end_session(session, all ? "the server is stopping"
                                  : end == OD_SESSION_TRANSACTION_IDLE ? "its transaction was idle for too long"
                                                                       : "it was idle for too long");
+        node = od_table_next(&server->sessions, NULL); // the lock was given up
+    }
+    pthread_mutex_unlock(&server->lock);
+}
+
+void od_registry_end_sessions_of(struct od_server *server, const char *database, const char *reason)
+{
+    pthread_mutex_lock(&server->lock);
+    struct od_node *node = od_table_next(&server->sessions, NULL);
+    while (node) {
+        struct od_session *session = od_container(node, struct od_session, node);
+        node = od_table_next(&server->sessions, node);
+        if (strcmp(session->database_name, database) != 0)
+            continue;
+        end_session(session, reason);
         node = od_table_next(&server->sessions, NULL); // the lock was given up
     }
     pthread_mutex_unlock(&server->lock);

@@ -137,6 +137,7 @@ static void sweep_run(struct od_job *job)
     od_registry_end_sessions(server, now, false);
     od_intake_sweep(server, now, false);
     od_group_sweep(server, now, false);
+    od_host_sweep(server->host, now);
     pthread_mutex_lock(&server->lock);
     if (!server->stopped)
         schedule(server, SWEEP_MS, sweep_due);

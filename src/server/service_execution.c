@@ -104,9 +104,7 @@ static od_code check_request(const Openduck__V1__ExecuteRequest *request, struct
         OD_TRY(check_length("group id", request->group->id, ID_BYTES_MAX, err));
     if (!request->sql[0])
         OD_TRY(od_fail(err, OD_INVALID, "the request has no SQL"));
-    if (request->snapshot[0])
-        OD_TRY(od_fail(err, OD_UNSUPPORTED, "the snapshot \"%.100s\" was asked for; this server keeps only the newest state",
-                       request->snapshot));
+    OD_TRY(check_length("snapshot", request->snapshot, OD_NAME_BYTES_MAX, err));
     if (request->session_id[0] && request->sequence == 0)
         OD_TRY(od_fail(err, OD_INVALID, "a statement of a session needs its number (sequence): 1, 2, 3, ..."));
     if (!request->session_id[0] && request->sequence != 0)
@@ -132,12 +130,12 @@ static enum od_ipc_codec choose_codec(const Openduck__V1__ExecuteRequest *reques
 }
 
 // Borrows from the message, which the task takes.
-static od_code make_task(const struct od_server *server, Openduck__V1__ExecuteRequest *request, struct od_task *task,
-                         struct od_error *err)
+static od_code make_task(Openduck__V1__ExecuteRequest *request, struct od_task *task, struct od_error *err)
 {
     *task = (struct od_task){
         .message = &request->base,
         .database = request->database[0] ? request->database : DEFAULT_DATABASE,
+        .snapshot = text_or_null(request->snapshot),
         .sql = request->sql,
         .sql_bytes = strlen(request->sql),
         .parameters = request->parameters.len ? request->parameters.data : NULL,
@@ -146,7 +144,6 @@ static od_code make_task(const struct od_server *server, Openduck__V1__ExecuteRe
         .exact_types = request->exact_types,
         .describe_only = request->describe_only,
         .codec = choose_codec(request),
-        .doubtful = request->first_incarnation[0] && strcmp(request->first_incarnation, server->incarnation) != 0,
         .timeout_ms = request->timeout_ms,
         .inline_limit = request->inline_limit ? request->inline_limit : OD_INLINE_BYTES_DEFAULT,
     };
@@ -213,7 +210,7 @@ static void execute_message(struct od_call *call, const uint8_t *data, size_t by
     Openduck__V1__ExecuteRequest *request = (Openduck__V1__ExecuteRequest *)task.message;
     OD_TRY(od_check_texts(data, bytes, texts, &err));
     OD_TRY(check_request(request, &err));
-    OD_TRY(make_task(state->server, request, &task, &err));
+    OD_TRY(make_task(request, &task, &err));
     OD_TRY(od_execution_new(state->server, od_call_identity(call), request->request_id, &task, call, NULL, &execution,
                             &err));
     task = (struct od_task){0};

@@ -240,15 +240,13 @@ static od_code fragment_task(struct od_server *server, Openduck__V1__ExecuteFrag
     *task = (struct od_task){
         .message = &request->base,
         .database = database,
+        .snapshot = request->snapshot_id[0] ? request->snapshot_id : NULL,
         .sql = (const char *)request->plan.data,
         .sql_bytes = request->plan.len,
         .inline_limit = OD_INLINE_BYTES_DEFAULT,
     };
-    if (request->snapshot_id[0])
-        OD_TRY(od_fail(err, OD_UNSUPPORTED, "the snapshot \"%.100s\" was asked for; this server keeps only the newest state",
-                       request->snapshot_id));
-    if (strlen(request->execution_id) > 128 || strlen(database) > OD_NAME_BYTES_MAX)
-        OD_TRY(od_fail(err, OD_INVALID, "an execution id or a database name that is too long"));
+    if (strlen(request->execution_id) > 128 || strlen(request->snapshot_id) > OD_NAME_BYTES_MAX || strlen(database) > OD_NAME_BYTES_MAX)
+        OD_TRY(od_fail(err, OD_INVALID, "an execution id, a snapshot or a database name that is too long"));
     if (request->plan.len == 0 || request->plan.len > OD_SQL_BYTES_MAX)
         OD_TRY(od_fail(err, OD_INVALID, "a plan is the text of one SQL statement, at most %llu bytes", OD_SQL_BYTES_MAX));
     if (memchr(request->plan.data, '\0', request->plan.len))

@@ -46,15 +46,19 @@ static void close_run(struct od_job *job)
 }
 
 od_code od_session_make(struct od_server *server, const struct od_key *key, const char *database,
-                        struct od_session **session, struct od_error *err)
+                        const char *snapshot, struct od_session **session, struct od_error *err)
 {
     if (server->sessions.count >= server->options.sessions_max)
         return od_fail(err, OD_LIMIT, "%zu sessions are open, which is the most (max-sessions): close some",
                        server->sessions.count);
     struct od_session *s = od_calloc(1, sizeof *s);
     char *name = s ? od_strdup(database) : NULL;
-    if (!name || od_table_put(&server->sessions, &s->node, key, err) != OD_OK) {
+    if (s && snapshot)
+        s->snapshot = od_strdup(snapshot);
+    if (!name || (snapshot && !s->snapshot) || od_table_put(&server->sessions, &s->node, key, err) != OD_OK) {
         od_free(name);
+        if (s)
+            od_free(s->snapshot);
         od_free(s);
         return od_fail(err, OD_NO_MEMORY, "no memory for a session");
     }
@@ -90,6 +94,7 @@ void od_session_unref_locked(struct od_session *session)
     od_reply_unref(session->last_reply);
     od_free(session->waiting_calls);
     od_free(session->database_name);
+    od_free(session->snapshot);
     od_free(session);
 }
 

@@ -16,6 +16,7 @@ struct od_session {
     unsigned references; // server's lock
     struct od_session_core core;
     char *database_name;
+    char *snapshot; // selector of the moment it reads; NULL: the newest state
     struct od_execution *active;               // its running, or admitted, statement
     struct od_execution *first_waiting, *last_waiting; // accepted, behind the active one
     bool ended;
@@ -38,7 +39,7 @@ struct od_session {
 // All with the server's lock held.
 struct od_session *od_session_find(struct od_server *server, const struct od_key *key);
 OD_CHECKED od_code od_session_make(struct od_server *server, const struct od_key *key, const char *database,
-                                   struct od_session **session, struct od_error *err);
+                                   const char *snapshot, struct od_session **session, struct od_error *err);
 // Fills the error for who asks for a session that is not there.
 od_code od_session_fail_lost(struct od_server *server, const struct od_key *key, const char *id, uint64_t sequence,
                              struct od_error *err);

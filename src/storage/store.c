@@ -166,6 +166,23 @@ size_t od_store_remove_journals(struct od_store *store, const struct od_uuid *br
     return removed;
 }
 
+// What an open branch has written and not published: its journals are larger, because they are made ahead.
+static bool measure_open(struct od_store *store, const struct od_uuid *branch, uint64_t *bytes)
+{
+    bool found = false;
+    struct od_volume_stats stats;
+    pthread_mutex_lock(&store->lock);
+    for (struct od_volume *volume = store->writers; volume && !found; volume = volume->next_writer) {
+        found = od_uuid_equal(&volume->branch.branch, branch);
+        if (found)
+            od_volume_stats_read(volume, &stats);
+    }
+    pthread_mutex_unlock(&store->lock);
+    if (found)
+        *bytes += stats.unpublished_bytes;
+    return found;
+}
+
 static od_code measure(struct od_store *store, struct od_store_database *row, struct od_error *err)
 {
     od_code rc = OD_OK;
@@ -179,6 +196,8 @@ static od_code measure(struct od_store *store, struct od_store_database *row, st
     row->layers = count;
     for (size_t i = 0; i < count; i++)
         row->bytes += layers[i].bytes;
+    if (measure_open(store, &row->branch, &row->bytes))
+        goto out;
     OD_TRY(od_store_branch_directory(store, &row->branch, directory, err));
     rc = ops->list(store->options.platform, directory, &names, err);
     if (rc == OD_NOT_FOUND)

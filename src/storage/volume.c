@@ -34,6 +34,11 @@ uint64_t od_volume_epoch(struct od_volume *volume)
     return volume->epoch;
 }
 
+const struct od_uuid *od_volume_branch(const struct od_volume *volume)
+{
+    return &volume->branch.branch;
+}
+
 // ---- reading
 
 static bool in_flight(const struct od_volume *volume, uint64_t lsn)

@@ -76,6 +76,7 @@ OD_CHECKED od_code od_volume_barrier(struct od_volume *volume, const struct od_l
 uint64_t od_volume_barrier_lsn(struct od_volume *volume); // end of the last barrier
 uint64_t od_volume_durable_lsn(struct od_volume *volume); // end of the last durable barrier
 uint64_t od_volume_epoch(struct od_volume *volume);
+const struct od_uuid *od_volume_branch(const struct od_volume *volume); // lives as long as the volume
 // Returns when durable_lsn >= lsn (a group fsync serves all waiters). OD_OUTCOME_UNKNOWN when the volume was poisoned
 // before.
 OD_CHECKED od_code od_volume_wait_durable(struct od_volume *volume, uint64_t lsn, struct od_error *err);

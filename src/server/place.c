@@ -1,0 +1,158 @@
+// place.c - see place.h.
+#include "server/place.h"
+
+#include "base/alloc.h"
+#include "base/log.h"
+#include "metastore/metastore.h"
+#include "objstore/objstore.h"
+#include "os/platform.h"
+#include "os/random.h"
+#include "storage/store.h"
+
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define FORMAT_FILE "FORMAT"
+#define FORMAT_TEXT "openduck data directory, format 1\n"
+#define FORMAT_BYTES_MAX 256u
+
+char *od_place_temporary(const struct od_place *place, const char *suffix)
+{
+    char id[OD_RANDOM_ID_BYTES];
+    char name[OD_RANDOM_ID_BYTES + 32];
+    od_random_id(id);
+    snprintf(name, sizeof name, "%s%s", id, suffix);
+    return od_path_join(place->temporary, name);
+}
+
+void od_place_discard(const char *path)
+{
+    struct od_error err = {0};
+    if (path && od_tree_remove(path, &err) != OD_OK)
+        od_log(OD_LOG_WARN, "server", "%s", err.message);
+}
+
+// *known: the directory says that it is of this layout.
+static od_code check_format(const char *path, bool *known, struct od_error *err)
+{
+    struct od_buf text;
+    od_buf_init(&text, FORMAT_BYTES_MAX);
+    *known = false;
+    od_code rc = od_file_read(path, &text, err);
+    if (rc == OD_NOT_FOUND) {
+        rc = OD_OK;
+    } else if (rc == OD_OK) {
+        *known = text.bytes == strlen(FORMAT_TEXT) && memcmp(text.data, FORMAT_TEXT, text.bytes) == 0;
+        if (!*known)
+            rc = od_fail(err, OD_UNSUPPORTED,
+                         "%s says \"%.*s\", which this version (%s) does not read: use the version that wrote it", path,
+                         (int)(text.bytes && text.data[text.bytes - 1] == '\n' ? text.bytes - 1 : text.bytes),
+                         (const char *)text.data, OD_VERSION);
+    }
+    od_buf_release(&text);
+    return rc;
+}
+
+// Versions before the first format kept each database as a file.
+static od_code check_older(const char *directory, struct od_error *err)
+{
+    char *databases = od_path_join(directory, "databases");
+    if (!databases)
+        return od_fail(err, OD_NO_MEMORY, "no memory for the data directory");
+    od_code rc = OD_OK;
+    if (od_file_exists(databases))
+        rc = od_fail(err, OD_UNSUPPORTED,
+                     "an older version made it: each database is a file in %s. Take an empty directory, and bring the files "
+                     "in with \"openduck db create NAME --from FILE\"",
+                     databases);
+    od_free(databases);
+    return rc;
+}
+
+// Who holds leases: the same after a restart, so that a server gets its own back at once.
+static void owner_name(const char *directory, char *out, size_t bytes)
+{
+    char host[HOST_NAME_MAX + 1] = "localhost";
+    char real[PATH_MAX];
+    (void)!gethostname(host, sizeof host - 1);
+    snprintf(out, bytes, "%s:%.150s", host, realpath(directory, real) ? real : directory);
+}
+
+static od_code open_parts(struct od_place *place, bool known, struct od_error *err)
+{
+    od_code rc = OD_OK;
+    char owner[256];
+    char *metadata = od_path_join(place->directory, "metadata.sqlite");
+    char *objects = od_path_join(place->directory, "objects");
+    char *journals = od_path_join(place->directory, "journals");
+    if (!metadata || !objects || !journals)
+        OD_TRY(od_fail(err, OD_NO_MEMORY, "no memory for the data directory"));
+    rc = od_metastore_sqlite_open(metadata, !known, &place->metadata, err);
+    if (rc == OD_NOT_FOUND)
+        rc = od_fail(err, OD_CORRUPT,
+                     "%s is missing, but there are databases in %s: run \"openduck rebuild --data %s\", which makes it again "
+                     "from the objects",
+                     metadata, place->directory, place->directory);
+    OD_TRY(rc);
+    OD_TRY(od_objstore_directory_open(od_platform_real(), objects, &place->objects, err));
+    owner_name(place->directory, owner, sizeof owner);
+    const struct od_store_options options = {
+        .platform = od_platform_real(),
+        .objects = place->objects,
+        .metadata = place->metadata,
+        .journal_directory = journals,
+        .owner = owner,
+        .threads = true,
+    };
+    OD_TRY(od_store_open(&options, &place->store, err));
+out:
+    od_free(metadata);
+    od_free(objects);
+    od_free(journals);
+    return rc;
+}
+
+od_code od_place_open(const char *directory, struct od_place *place, struct od_error *err)
+{
+    od_code rc = OD_OK;
+    bool known = false;
+    *place = (struct od_place){.directory = od_strdup(directory), .temporary = od_path_join(directory, "tmp")};
+    char *lock = od_path_join(directory, "lock");
+    char *format = od_path_join(directory, FORMAT_FILE);
+    if (!place->directory || !place->temporary || !lock || !format)
+        OD_TRY(od_fail(err, OD_NO_MEMORY, "no memory for the data directory"));
+    OD_TRY(od_directory_make(directory, 0700, err));
+    OD_TRY(od_lock_file_acquire(&place->lock, lock, err));
+    OD_TRY(check_format(format, &known, err));
+    if (!known)
+        OD_TRY(check_older(directory, err));
+    OD_TRY(od_tree_remove(place->temporary, err));
+    OD_TRY(od_directory_make(place->temporary, 0700, err));
+    OD_TRY(open_parts(place, known, err));
+    if (!known)
+        OD_TRY(od_file_write(format, FORMAT_TEXT, strlen(FORMAT_TEXT), 0600, err));
+out:
+    od_free(lock);
+    od_free(format);
+    if (rc != OD_OK) {
+        rc = od_wrap(err, rc, "data directory %s", directory);
+        od_place_close(place);
+    }
+    return rc;
+}
+
+void od_place_close(struct od_place *place)
+{
+    od_store_close(place->store);
+    od_metastore_close(place->metadata);
+    od_objstore_close(place->objects);
+    if (place->lock.held)
+        od_place_discard(place->temporary);
+    od_lock_file_release(&place->lock);
+    od_free(place->directory);
+    od_free(place->temporary);
+    *place = (struct od_place){0};
+}

@@ -1,0 +1,41 @@
+// place.h - where a server's databases lie: a data directory with everything in it.
+//
+//   DIR/FORMAT           which layout this is; written last, so without it nothing has been kept here yet
+//   DIR/lock             held while a process uses the directory; says which
+//   DIR/metadata.sqlite  names, branches, layers, snapshots (src/metastore)
+//   DIR/objects/...      sealed layers and descriptions (src/objstore)
+//   DIR/journals/...     what was written and is not sealed yet (src/storage)
+//   DIR/tmp/...          spill files and files on their way in; emptied at each opening
+#ifndef OD_SERVER_PLACE_H
+#define OD_SERVER_PLACE_H
+
+#include "base/error.h"
+#include "os/file.h"
+
+OD_BEGIN_C
+
+struct od_metastore;
+struct od_objstore;
+struct od_store;
+
+struct od_place {
+    struct od_lock_file lock;
+    char *directory, *temporary;
+    struct od_objstore *objects;
+    struct od_metastore *metadata;
+    struct od_store *store;
+};
+
+// The directory is made when missing. OD_LOCKED names the process that holds it; OD_UNSUPPORTED: of another layout;
+// OD_CORRUPT: its metadata is gone, and has to be rebuilt from the objects first.
+OD_CHECKED od_code od_place_open(const char *directory, struct od_place *place, struct od_error *err);
+void od_place_close(struct od_place *place); // zeros are fine; no volume may be open
+
+// A fresh path below tmp/ in new memory (od_free); NULL: out of memory.
+char *od_place_temporary(const struct od_place *place, const char *suffix);
+// Removes what is at a path below tmp/. What cannot be removed goes with the next opening.
+void od_place_discard(const char *path);
+
+OD_END_C
+
+#endif
