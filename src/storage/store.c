@@ -183,19 +183,39 @@ static bool measure_open(struct od_store *store, const struct od_uuid *branch, u
     return found;
 }
 
+// Its own layers, and those of the branches it began with that are nobody's any more (an import's, a restore's).
+static od_code measure_layers(struct od_store *store, struct od_store_database *row, struct od_error *err)
+{
+    od_code rc = OD_OK;
+    struct od_metastore *meta = store->options.metadata;
+    struct od_meta_branch branch, parent = {0};
+    struct od_uuid at = row->branch;
+    struct od_meta_layer *layers = NULL;
+    size_t count = 0;
+    do {
+        od_free(layers);
+        layers = NULL;
+        OD_TRY(meta->ops->layer_list(meta, &at, &layers, &count, err));
+        for (size_t i = 0; i < count; i++)
+            row->bytes += layers[i].bytes;
+        row->layers += count;
+        OD_TRY(meta->ops->branch_get(meta, &at, &branch, err));
+        at = branch.parent_branch;
+        if (!od_uuid_is_zero(&at))
+            OD_TRY(meta->ops->branch_get(meta, &at, &parent, err));
+    } while (!od_uuid_is_zero(&at) && parent.dropped_us);
+out:
+    od_free(layers);
+    return rc;
+}
+
 static od_code measure(struct od_store *store, struct od_store_database *row, struct od_error *err)
 {
     od_code rc = OD_OK;
     const struct od_platform_ops *ops = store->options.platform->ops;
-    struct od_metastore *meta = store->options.metadata;
-    struct od_meta_layer *layers = NULL;
     struct od_names names = {0};
-    size_t count = 0;
     char directory[OD_JOURNAL_PATH_BYTES];
-    OD_TRY(meta->ops->layer_list(meta, &row->branch, &layers, &count, err));
-    row->layers = count;
-    for (size_t i = 0; i < count; i++)
-        row->bytes += layers[i].bytes;
+    OD_TRY(measure_layers(store, row, err));
     if (measure_open(store, &row->branch, &row->bytes))
         goto out;
     OD_TRY(od_store_branch_directory(store, &row->branch, directory, err));
@@ -217,7 +237,6 @@ static od_code measure(struct od_store *store, struct od_store_database *row, st
     }
 out:
     od_names_release(&names);
-    od_free(layers);
     return rc;
 }
 

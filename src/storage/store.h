@@ -43,7 +43,7 @@ struct od_store_database {
     char name[OD_META_NAME_BYTES];
     struct od_uuid branch;
     uint64_t created_us;
-    uint64_t bytes; // of its own layers and journals
+    uint64_t bytes; // of its layers and journals, without those that another database has too
     uint64_t layers;
 };
 
