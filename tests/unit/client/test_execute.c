@@ -174,7 +174,7 @@ static void busy_for_ever_is_busy(void **state)
 static void an_error_of_the_statement_is_final(void **state)
 {
     static const od_code finals[] = {OD_SQL,       OD_NOT_FOUND, OD_UNAUTHENTICATED, OD_CATALOG_STALE,
-                                     OD_NO_MEMORY, OD_LIMIT,     OD_OUTCOME_UNKNOWN, OD_READ_ONLY};
+                                     OD_NO_MEMORY, OD_LIMIT,     OD_RESULT_GONE,     OD_READ_ONLY};
     struct od_error err = {0};
     (void)state;
     for (unsigned i = 0; i < 8; i++) {

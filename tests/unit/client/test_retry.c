@@ -1,3 +1,4 @@
+// test_retry.c - what is tried again, where and how often: the policy alone, with a clock of the test.
 #include "client/retry.h"
 
 #include <setjmp.h>
@@ -24,12 +25,27 @@ static void what_the_server_said_is_final(void **state)
 {
     (void)state;
     for (od_code code = OD_INTERNAL; code < OD_CODE_COUNT; code++) {
-        if (code == OD_UNAVAILABLE || code == OD_BUSY || code == OD_DISCONNECTED)
+        if (code == OD_UNAVAILABLE || code == OD_BUSY || code == OD_DISCONNECTED || code == OD_OUTCOME_UNKNOWN)
             continue;
         begin(3, 2, UINT64_MAX, true);
         assert_int_equal(od_retry_after(&retry, code, 1000).verdict, OD_RETRY_STOP);
         assert_false(retry.reached);
     }
+}
+
+static void an_outcome_the_server_does_not_know_is_asked_for_again(void **state)
+{
+    (void)state;
+    begin(2, 3, UINT64_MAX, true);
+    for (unsigned i = 0; i < 2; i++) {
+        struct od_retry_step step = od_retry_after(&retry, OD_OUTCOME_UNKNOWN, 1000);
+        assert_int_equal(step.verdict, OD_RETRY_SAME);
+        assert_true(step.wait_ms > 0);
+        assert_true(retry.reached);
+    }
+    assert_int_equal(od_retry_after(&retry, OD_OUTCOME_UNKNOWN, 1000).verdict, OD_RETRY_STOP);
+    begin(2, 3, UINT64_MAX, false); // not under a request id
+    assert_int_equal(od_retry_after(&retry, OD_OUTCOME_UNKNOWN, 1000).verdict, OD_RETRY_STOP);
 }
 
 static void endpoints_take_turns_and_rounds_end(void **state)
@@ -137,6 +153,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(what_the_server_said_is_final),
+        cmocka_unit_test(an_outcome_the_server_does_not_know_is_asked_for_again),
         cmocka_unit_test(endpoints_take_turns_and_rounds_end),
         cmocka_unit_test(the_connect_budget_ends_it),
         cmocka_unit_test(a_lost_answer_stays_at_its_endpoint),

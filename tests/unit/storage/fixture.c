@@ -104,6 +104,14 @@ static od_code fake_acquire(struct od_metastore *store, const struct od_uuid *br
     return OD_OK;
 }
 
+static od_code fake_branch(struct od_metastore *store, const struct od_uuid *branch, struct od_meta_branch *row,
+                           struct od_error *err)
+{
+    (void)branch, (void)err;
+    *row = ((struct fake_meta *)store)->branch;
+    return OD_OK;
+}
+
 static od_code fake_release(struct od_metastore *store, const struct od_uuid *branch, uint64_t epoch,
                             struct od_error *err)
 {
@@ -180,6 +188,7 @@ struct od_metastore *fake_meta_open(void)
         .database_get = fake_get,
         .database_list = fake_list,
         .database_drop = fake_drop,
+        .branch_get = fake_branch,
         .epoch_acquire = fake_acquire,
         .lease_release = fake_release,
         .lease_renew = fake_renew,
