@@ -12,10 +12,14 @@
 //       checkpoint that runs beside it could come in between, and make the commit durable without its entry. So the last
 //       piece of a log that such a request wrote is held back until the next one, which proves that the commit's mark was
 //       not in it, or until the sync.
+//   F6  Cutting a log never throws. DuckDB does it to take a failed commit back, where an exception ends the process, and
+//       goes on when it fails: the next commit would bring the failed one back. So it stops the instance instead.
 // Threads: as DuckDB calls; a handle's position belongs to whoever reads or writes through it without a location.
 #include "engine/filesystem.hpp"
 
 #include "engine/engine_internal.hpp"
+
+#include "base/log.h"
 
 #include <cstring>
 
@@ -228,23 +232,25 @@ bool VolumeFileSystem::Trim(FileHandle &handle, idx_t offset, idx_t bytes) {
 }
 
 void VolumeFileSystem::Truncate(FileHandle &handle, int64_t bytes) {
+	auto file = Of(handle).file;
 	auto size = static_cast<idx_t>(bytes);
 	struct od_error error = {};
+	if (!IsLog(file)) {
+		CheckGoing();
+		CheckChange(od_volume_truncate(volume, file, size, &error), error);
+		return;
+	}
 	std::lock_guard<std::mutex> guard(held_lock);
-	CheckGoing();
-	if (held.Of(Of(handle).file)) {
+	if (held.Of(file)) {
 		held.bytes = size > held.offset ? MinValue<size_t>(held.bytes, size - held.offset) : 0;
-		if (od_volume_size(volume, Of(handle).file) <= size) {
+		if (od_volume_size(volume, file) <= size) {
 			return; // it was all that there is to cut
 		}
 	}
-	od_code rc = od_volume_truncate(volume, Of(handle).file, size, &error);
-	if (rc != OD_OK && IsLog(Of(handle).file)) {
-		// DuckDB takes a failed commit out of its log and goes on when that fails: the next commit would bring it back.
+	if (!stop && od_volume_truncate(volume, file, size, &error) != OD_OK) { // F6
+		od_log(OD_LOG_ERROR, "engine", "the database has to be reopened: %s", error.message);
 		stop = true;
-		throw FatalException("%s", error.message);
 	}
-	CheckChange(rc, error);
 }
 
 void VolumeFileSystem::FileSync(FileHandle &handle) {
