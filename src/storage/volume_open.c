@@ -89,13 +89,21 @@ out:
     return rc;
 }
 
-static od_code check_continues(const struct od_journal *journal, const struct chain_end *end, struct od_error *err)
+// below: the journal before it in this directory, or NULL.
+static od_code check_continues(const struct od_journal *journal, const struct chain_end *end,
+                               const struct od_journal *below, struct od_error *err)
 {
     const struct od_journal_header *header = &journal->header;
     char parent[OD_UUID_TEXT_BYTES], tip[OD_UUID_TEXT_BYTES];
     if (od_uuid_equal(&header->parent, &end->layer) && header->first_lsn == end->lsn &&
         header->parent_chain == end->chain && header->depth == end->depth)
         return OD_OK;
+    if (below && od_uuid_equal(&header->parent, &below->header.layer) && header->first_lsn > end->lsn)
+        return od_fail(err, OD_CORRUPT,
+                       "%s is damaged behind offset %llu: the barrier there, at position %llu, is its last whole one, but "
+                       "%s continues it at position %llu. Nothing was changed; restore the file from a copy",
+                       below->path, (unsigned long long)od_journal_offset(below, end->lsn),
+                       (unsigned long long)end->lsn, journal->path, (unsigned long long)header->first_lsn);
     od_uuid_format(&header->parent, parent);
     od_uuid_format(&end->layer, tip);
     return od_fail(
@@ -160,6 +168,7 @@ static od_code recover_journals(struct od_volume *volume, struct found *found, s
 {
     od_code rc = OD_OK;
     struct od_uuid below = end->layer; // of the last journal seen, with barriers or without
+    const struct od_journal *last = NULL;
     OD_TRY(scan_journals(volume, found, end, err));
     for (size_t i = 0; i < found->count; i++) {
         struct od_journal *journal = found->journals[i];
@@ -169,10 +178,12 @@ static od_code recover_journals(struct od_volume *volume, struct found *found, s
         if (journal->header.first_lsn > end->lsn && found->durable_lsn <= end->lsn &&
             (od_uuid_equal(&journal->header.parent, &below) || is_unused(found, &journal->header.parent)))
             break; // the journal below lost its tail, and nothing from there on was ever acknowledged
+        const struct od_journal *before = last;
         below = journal->header.layer;
+        last = journal;
         if (scanned.barriers == 0)
             continue;
-        OD_TRY(check_continues(journal, end, err));
+        OD_TRY(check_continues(journal, end, before, err));
         OD_TRY(od_lineage_reserve(&volume->lineage, 1, err));
         if (journal->header.block_bytes != volume->files.block_bytes && end->depth == 0)
             volume->files.block_bytes = journal->header.block_bytes;
