@@ -13,21 +13,11 @@ using std::to_string;
 
 namespace {
 
-enum Kind { SMALL, BULK, UPDATE, CREATE, DELETE, ALTER, ACTIONS, SINGLE = 9, LOAD = 10 };
-
-const char *const setup[] = {
-    "SET checkpoint_threshold = '512KB'",
-    "CREATE TABLE counters AS SELECT range AS id, 0::BIGINT AS v FROM range(20)",
-    "CREATE TABLE rows(txn BIGINT, i BIGINT, s VARCHAR)",
-    "CREATE TABLE wide(i BIGINT)",
-    "CREATE TABLE commits(id BIGINT PRIMARY KEY, kind BIGINT, n BIGINT)",
-};
-
 struct Client {
-	unsigned stage = 0; // 0: idle; else the next statement of its transaction
-	uint64_t id = 0;
-	Kind kind = SMALL;
-	uint64_t n = 0;
+	size_t stage = 0; // of the transaction's statements; 0 and no transaction: idle
+	bool busy = false;
+	Transaction transaction;
+	std::vector<string> statements;
 };
 
 class Shop {
@@ -37,7 +27,7 @@ public:
 
 	void Run() {
 		Open(true);
-		for (auto sql : setup)
+		for (auto &sql : SetupStatements())
 			Must(sql);
 		while (started < options.transactions || Busy()) {
 			if (sim_random_chance(&random, 90))
@@ -87,12 +77,12 @@ private:
 		restarts++;
 		Close();
 		Open(false);
-		Must(setup[0]);
+		Must(SetupStatements()[0]); // a setting, not kept
 	}
 
 	bool Busy() const {
 		for (auto &client : clients)
-			if (client.stage)
+			if (client.busy)
 				return true;
 		return false;
 	}
@@ -114,8 +104,11 @@ private:
 				Check(od_volume_roll(volume, &err), "roll", err);
 				Check(od_volume_publish(volume, &err), "publish", err);
 			} else {
-				Check(od_store_snapshot_create(world.store, EXPLORE_DATABASE, name.c_str(), volume, &row, &err),
-				      "snapshot", err);
+				const auto rc =
+				    od_store_snapshot_create(world.store, EXPLORE_DATABASE, name.c_str(), volume, &row, &err);
+				if (rc == OD_BUSY) // a statement is between two barriers
+					return;
+				Check(rc, "snapshot", err);
 				oracle.SnapshotMade(row);
 			}
 		};
@@ -134,26 +127,15 @@ private:
 
 	void Step(unsigned number) {
 		auto &client = clients[number];
-		if (client.stage == 0 && started >= options.transactions)
+		if (!client.busy && started >= options.transactions)
 			return;
-		if (client.stage == 0)
+		if (!client.busy)
 			Begin(client);
-		if (client.kind == SINGLE || client.kind == LOAD)
-			return End(client, database->Run(number, Single(client), nullptr, RequestOf(client.id)));
-		od_code rc = OD_OK;
-		switch (client.stage++) {
-		case 1:
-			rc = database->Run(number, "BEGIN");
-			break;
-		case 2:
-			rc = database->Run(number, Row(client));
-			break;
-		case 3:
-			rc = database->Run(number, Action(client));
-			break;
-		default:
-			return End(client, database->Run(number, "COMMIT", nullptr, RequestOf(client.id)));
-		}
+		const bool last = client.stage + 1 == client.statements.size();
+		const auto rc =
+		    database->Run(number, client.statements[client.stage++], nullptr, last ? client.transaction.Request() : "");
+		if (last)
+			return End(client, rc);
 		if (rc != OD_OK) {
 			(void)database->Run(number, "ROLLBACK");
 			End(client, rc);
@@ -162,58 +144,34 @@ private:
 
 	void Begin(Client &client) {
 		const auto draw = sim_random_below(&random, 100);
-		client.id = ++started;
-		client.stage = 1;
-		client.kind = draw < 40 ? SINGLE : draw < 46 ? LOAD : (Kind)sim_random_below(&random, ACTIONS);
-		client.n = 1 + sim_random_below(&random, 20);
-		if (client.kind == BULK || client.kind == LOAD)
-			client.n = sim_random_chance(&random, 200) ? 130000 : 3000 + sim_random_below(&random, 20000);
-		if (client.kind == DELETE && inserts.empty())
-			client.kind = SMALL;
-		if (client.kind == DELETE) {
-			client.n = inserts.back();
+		auto &made = client.transaction;
+		made.id = ++started;
+		made.kind = draw < 40   ? Transaction::SINGLE
+		            : draw < 46 ? Transaction::LOAD
+		                        : (Transaction::Kind)sim_random_below(&random, Transaction::ACTIONS);
+		made.n = 1 + sim_random_below(&random, 20);
+		if (made.kind == Transaction::DELETE && inserts.empty())
+			made.kind = Transaction::SMALL;
+		if (made.kind == Transaction::BULK || made.kind == Transaction::LOAD)
+			made.n = sim_random_chance(&random, 200) ? 130000 : 3000 + sim_random_below(&random, 20000);
+		if (made.kind == Transaction::DELETE) {
+			made.n = inserts.back();
 			inserts.pop_back();
 		}
-		oracle.Started(client.id);
+		client.busy = true;
+		client.stage = 0;
+		client.statements = made.Statements();
+		oracle.Started(made.id);
 	}
 
 	void End(Client &client, od_code rc) {
-		client.stage = 0;
-		if (rc == OD_OK && (client.kind == SMALL || client.kind == BULK))
-			inserts.push_back(client.id);
+		client.busy = false;
+		if (rc == OD_OK && client.transaction.kind <= Transaction::BULK)
+			inserts.push_back(client.transaction.id);
 		if (rc == OD_OK)
-			oracle.Acknowledged(client.id);
+			oracle.Acknowledged(client.transaction.id);
 		else
-			oracle.Denied(client.id);
-	}
-
-	static string Row(const Client &client) {
-		return "INSERT INTO commits VALUES (" + to_string(client.id) + ", " + to_string(client.kind) + ", " +
-		       to_string(client.n) + ")";
-	}
-
-	static string Single(const Client &client) {
-		if (client.kind == SINGLE)
-			return Row(client);
-		return "CREATE TABLE b_" + to_string(client.id) + "_" + to_string(client.n) +
-		       " AS SELECT range AS i, hash(range) AS h FROM range(" + to_string(client.n) + ")";
-	}
-
-	static string Action(const Client &client) {
-		const auto id = to_string(client.id), n = to_string(client.n);
-		switch (client.kind) {
-		case SMALL:
-		case BULK:
-			return "INSERT INTO rows SELECT " + id + ", range, md5(range::VARCHAR) FROM range(" + n + ")";
-		case UPDATE:
-			return "UPDATE counters SET v = v + 1 WHERE id < " + n;
-		case CREATE:
-			return "CREATE TABLE t_" + id + " AS SELECT range AS i FROM range(" + n + ")";
-		case DELETE:
-			return "DELETE FROM rows WHERE txn = " + n;
-		default:
-			return "ALTER TABLE wide ADD COLUMN c_" + id + " BIGINT";
-		}
+			oracle.Denied(client.transaction.id);
 	}
 
 	World &world;
@@ -272,8 +230,8 @@ Finding CheckDefinitions(Database &database, Found &found, string &why) {
 		const auto parts = Lines(line, '|');
 		const auto kind = std::stoull(parts[1]);
 		found.ids.insert(std::stoull(parts[0]));
-		if ((kind == CREATE && !found.tables.erase("t_" + parts[0])) ||
-		    (kind == ALTER && !found.columns.erase("c_" + parts[0]))) {
+		if ((kind == Transaction::CREATE && !found.tables.erase("t_" + parts[0])) ||
+		    (kind == Transaction::ALTER && !found.columns.erase("c_" + parts[0]))) {
 			why = "the definition of transaction " + parts[0] + " is missing";
 			return Finding::HALF_COMMIT;
 		}
@@ -308,8 +266,46 @@ Finding CheckRows(Database &database, const Found &found, string &why) {
 
 } // namespace
 
-string RequestOf(uint64_t id) {
+std::vector<string> SetupStatements() {
+	return {
+	    "SET checkpoint_threshold = '512KB'",
+	    "CREATE TABLE counters AS SELECT range AS id, 0::BIGINT AS v FROM range(20)",
+	    "CREATE TABLE rows(txn BIGINT, i BIGINT, s VARCHAR)",
+	    "CREATE TABLE wide(i BIGINT)",
+	    "CREATE TABLE commits(id BIGINT PRIMARY KEY, kind BIGINT, n BIGINT)",
+	};
+}
+
+string Transaction::Request() const {
 	return "t" + to_string(id);
+}
+
+std::vector<string> Transaction::Statements() const {
+	const auto number = to_string(id), count = to_string(n);
+	const auto row = "INSERT INTO commits VALUES (" + number + ", " + to_string(kind) + ", " + count + ")";
+	string action;
+	switch (kind) {
+	case SINGLE:
+		return {row};
+	case LOAD:
+		return {"CREATE TABLE b_" + number + "_" + count + " AS SELECT range AS i, hash(range) AS h FROM range(" +
+		        count + ")"};
+	case UPDATE:
+		action = "UPDATE counters SET v = v + 1 WHERE id < " + count;
+		break;
+	case CREATE:
+		action = "CREATE TABLE t_" + number + " AS SELECT range AS i FROM range(" + count + ")";
+		break;
+	case DELETE:
+		action = "DELETE FROM rows WHERE txn = " + count;
+		break;
+	case ALTER:
+		action = "ALTER TABLE wide ADD COLUMN c_" + number + " BIGINT";
+		break;
+	default:
+		action = "INSERT INTO rows SELECT " + number + ", range, md5(range::VARCHAR) FROM range(" + count + ")";
+	}
+	return {"BEGIN", row, action, "COMMIT"};
 }
 
 void RunShop(World &world, Oracle &oracle, const WorkloadOptions &options) {
@@ -344,8 +340,9 @@ Finding CheckShop(Database &database, od_volume *volume, const std::set<uint64_t
 		}
 	for (auto id : started) {
 		od_ledger_entry entry;
-		if (od_volume_ledger_find(volume, RequestOf(id).c_str(), &entry) != (found.ids.count(id) > 0)) {
-			why = "request " + RequestOf(id) + " is" + (found.ids.count(id) ? " not" : "") + " in the ledger";
+		const auto request = Transaction{id, Transaction::SINGLE, 0}.Request();
+		if (od_volume_ledger_find(volume, request.c_str(), &entry) != (found.ids.count(id) > 0)) {
+			why = "request " + request + " is" + (found.ids.count(id) ? " not" : "") + " in the ledger";
 			return Finding::LEDGER;
 		}
 	}

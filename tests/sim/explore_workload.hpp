@@ -6,6 +6,20 @@
 
 #include <memory>
 
+// What one request does: its statements, of which the last carries the request's id.
+struct Transaction {
+	enum Kind { SMALL, BULK, UPDATE, CREATE, DELETE, ALTER, ACTIONS, SINGLE = 9, LOAD = 10 };
+	uint64_t id;
+	Kind kind;
+	uint64_t n; // rows; of a DELETE, whose rows
+
+	std::vector<std::string> Statements() const;
+	std::string Request() const;
+};
+
+// The tables that transactions work on.
+std::vector<std::string> SetupStatements();
+
 struct WorkloadOptions {
 	uint64_t seed;
 	unsigned transactions;
@@ -21,6 +35,5 @@ enum class Finding { WELL, REFUSED, LOST_COMMIT, HALF_COMMIT, LEDGER, FILES, FIN
 // What DuckDB finds in a database that was opened again. `why` says what is wrong.
 Finding CheckShop(Database &database, od_volume *volume, const std::set<uint64_t> &started,
                   const std::set<uint64_t> &acknowledged, std::string &why);
-std::string RequestOf(uint64_t id);
 
 #endif
