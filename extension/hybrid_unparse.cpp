@@ -21,6 +21,7 @@
 // | references to a CTE without its definition | the definition is elsewhere in the plan |
 // | everything, with a `default_collation` | text would be compared differently where the plan already says how |
 #include "hybrid_unparser.hpp"
+#include "hybrid_input.hpp"
 #include "scan.hpp"
 #include "text.hpp"
 
@@ -367,8 +368,26 @@ bool Unparser::WriteUnnest(LogicalUnnest &unnest, string &sql)
     return true;
 }
 
+bool Unparser::WriteInput(LogicalOperator &op, idx_t number, string &sql)
+{
+    sql += "SELECT ";
+    for (idx_t i = 0; i < op.types.size(); i++) {
+        if (!TypeHasText(op.types[i])) {
+            return false;
+        }
+        sql += (i ? ", c" : "c") + std::to_string(i);
+    }
+    sql += " FROM " + RemoteInputName(number);
+    return !op.types.empty();
+}
+
 bool Unparser::Write(LogicalOperator &op, string &sql)
 {
+    for (idx_t i = 0; i < out.inputs.size(); i++) {
+        if (&out.inputs[i].get() == &op) {
+            return WriteInput(op, i, sql);
+        }
+    }
     switch (op.type) {
     case LogicalOperatorType::LOGICAL_GET:
         return WriteGet(op.Cast<LogicalGet>(), sql);
@@ -427,7 +446,7 @@ bool HasExactText(const Expression &expression)
 bool UnparsePlan(LogicalOperator &op, UnparsedPlan &out)
 {
     Unparser unparser(out);
-    return unparser.Write(op, out.sql) && out.catalog;
+    return unparser.Write(op, out.sql);
 }
 
 } // namespace openduck

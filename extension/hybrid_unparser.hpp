@@ -52,6 +52,8 @@ private:
     //! Values in order, with directions; nothing for an empty list.
     bool WriteOrder(const vector<BoundOrderByNode> &orders, const Sources &sources, string &sql);
 
+    //! An operator that is read as a relation (UnparsedPlan::inputs).
+    bool WriteInput(LogicalOperator &op, idx_t number, string &sql);
     bool WriteGet(LogicalGet &get, string &sql);
     bool WriteProjection(LogicalProjection &projection, string &sql);
     bool WriteFilter(LogicalFilter &filter, string &sql);

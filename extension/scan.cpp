@@ -14,6 +14,7 @@
 #include "duckdb/storage/statistics/node_statistics.hpp"
 #include "entries.hpp"
 #include "filter.hpp"
+#include "hybrid_input.hpp"
 #include "settings.hpp"
 #include "ship.hpp"
 #include "state.hpp"
@@ -37,7 +38,8 @@ unique_ptr<FunctionData> ScanBindData::Copy() const {
 bool ScanBindData::Equals(const FunctionData &other_p) const {
 	auto &other = other_p.Cast<ScanBindData>();
 	return remote.get() == other.remote.get() && entry.get() == other.entry.get() && relation == other.relation &&
-	       sql == other.sql && parameters.empty() && other.parameters.empty() && types == other.types &&
+	       sql == other.sql && parameters.empty() && other.parameters.empty() && inputs == other.inputs &&
+	       types == other.types &&
 	       names == other.names && conditions == other.conditions && limit == other.limit;
 }
 
@@ -134,6 +136,7 @@ static ScanText BuildText(const ScanBindData &bind, const TableFunctionInitInput
 // States
 //===--------------------------------------------------------------------===//
 struct ScanGlobalState : public GlobalTableFunctionState {
+	unique_ptr<SentInputs> inputs;
 	unique_ptr<BatchScanGlobal> scan;
 	ArrowSchema schema {};
 	idx_t threads = 1;
@@ -207,6 +210,9 @@ static unique_ptr<GlobalTableFunctionState> SendScan(ClientContext &context, Tab
 	request.objects = bind.objects;
 	for (auto &parameter : bind.parameters) {
 		request.parameters.push_back(ParameterValue(context, *parameter));
+	}
+	if (!bind.inputs.empty()) {
+		result->inputs = make_uniq<SentInputs>(context, bind.remote, bind.inputs, request);
 	}
 	shared_ptr<RemoteSession> session;
 	if (bind.catalog) {

@@ -16,6 +16,13 @@ struct ScanGroup {
 
 //! A scan's global state, or what went wrong in making it.
 struct StartedScan;
+struct RemoteInput;
+
+//! What was known of a part of a plan when it was made a scan (hybrid.hpp): for EXPLAIN.
+struct PartNote {
+	string why;
+	double rows = 0, bytes = 0; // estimated, of its result
+};
 
 //! What is scanned: a table or view (columns and filters are chosen per scan), or the text of a statement.
 struct ScanBindData : public TableFunctionData {
@@ -34,12 +41,14 @@ struct ScanBindData : public TableFunctionData {
 	string sql;
 	bool wrappable = false; // columns may be chosen by SELECT ... FROM (sql)
 	vector<shared_ptr<BoundParameterData>> parameters;
+	vector<shared_ptr<RemoteInput>> inputs; // local rows that the text reads
 
 	vector<LogicalType> types;
 	vector<string> names;
 	vector<ObjectVersion> objects;
 	string catalog_version;
 	idx_t estimated_rows = 0;
+	PartNote part; // of a part of a plan
 	vector<string> conditions;      // complex filters that the server applies
 	optional_idx limit;
 	shared_ptr<ScanGroup> group;

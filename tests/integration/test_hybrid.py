@@ -6,6 +6,7 @@ for each value of openduck_placement.
 import random
 import re
 
+import duckdb
 import pytest
 
 from conftest import connect
@@ -138,7 +139,8 @@ def compare(con, query, rng, splits):
     ways = [dict.fromkeys(TABLES, "r1")]
     ways += [{name: rng.choice(["memory", "r1", "r1", "r2"]) for name in TABLES} for _ in range(splits)]
     for places in ways:
-        placement = rng.choice(["auto", "auto", "remote", "local"])
+        placement = rng.choice(["auto", "auto", "remote", "local", f"random:{rng.randrange(1 << 30)}",
+                                f"random:{rng.randrange(1 << 30)}"])
         con.execute(f"SET openduck_placement = '{placement}'")
         assert answer(con, placed(query, places)) == expected, (placement, placed(query, places))
 
@@ -170,7 +172,7 @@ def test_relations_of_one_server_are_joined_there(sides):
 
 
 def test_keys_of_a_local_table_reduce_what_is_fetched(sides):
-    sides.execute("SET openduck_placement = 'auto'")
+    sides.execute("SET openduck_placement = 'local'")
     sides.execute("CREATE OR REPLACE TABLE r1.many AS SELECT range i, repeat('x', 100) p FROM range(200000)")
     sides.execute("CREATE OR REPLACE TABLE memory.main.keys AS SELECT range * 199 k FROM range(1000)")
 
@@ -185,7 +187,57 @@ def test_keys_of_a_local_table_reduce_what_is_fetched(sides):
     assert found == (1000, sum(i * 199 for i in range(1000)))
     assert after[1] - before[1] == 1000
     assert after[0] - before[0] < 40000
+    # By cost the keys are sent and the join is made there: its one row comes back.
+    sides.execute("SET openduck_placement = 'auto'")
+    before = after
+    assert sides.execute("SELECT count(*), sum(i) FROM memory.main.keys JOIN r1.many ON k = i").fetchone() == found
+    after = traffic()
+    assert after[1] - before[1] == 1
+    assert after[0] - before[0] < 16000
     assert sides.execute("SELECT current_setting('dynamic_or_filter_threshold')").fetchone() == (50,)
+
+
+@pytest.mark.parametrize("rows", [0, 1, 2048, 19999, 60001])
+def test_local_rows_reach_a_remote_part(sides, rows):
+    """Few in the request, many streamed beside it; with every kind of value, in order, prepared and in a transaction."""
+    sides.execute("SET openduck_placement = 'remote'")
+    sides.execute("CREATE OR REPLACE TABLE r1.few AS SELECT range::INTEGER i FROM range(-3, 4)")
+    sides.execute(f"""CREATE OR REPLACE TABLE memory.main.sent AS SELECT range id, (range % 5)::INTEGER i,
+        CASE WHEN range % 7 = 0 THEN NULL ELSE 'text ' || range END s, (range / 7)::DOUBLE f,
+        (range * 0.01)::DECIMAL(18, 2) d, [range, NULL] l, {{'a': range, 'b': 'x' || range}} st,
+        TIMESTAMP '2020-01-01' + INTERVAL (range) SECOND t, 'b' || range::VARCHAR::BLOB b FROM range({rows})""")
+    query = "SELECT sent.*, few.i j FROM sent JOIN {}.few ON sent.i = few.i"
+    whole = f"SELECT count(*), count(s), sum(d), min(t), max(b), count(DISTINCT l), bool_and(st.a = id) FROM ({query})"
+    sides.execute("CREATE OR REPLACE TABLE memory.main.few AS FROM r1.few")
+    assert plan_of(sides, whole.format("r1")).count("OPENDUCK_UPLOAD") == 1
+    expected = sides.execute(whole.format("memory")).fetchall()
+    for begin, end in (("", ""), ("BEGIN", "ROLLBACK")):
+        sides.execute(begin)
+        for _ in range(2):
+            assert sides.execute(whole.format("r1")).fetchall() == expected
+        sides.execute(end)
+    sides.execute("PREPARE again AS " + whole.format("r1"))
+    for _ in range(2):
+        assert sides.execute("EXECUTE again").fetchall() == expected
+    order = " ORDER BY id"
+    assert sides.execute(query.format("r1") + order).fetchall() == sides.execute(query.format("memory") + order).fetchall()
+    sides.execute("SET openduck_placement = 'auto'")
+
+
+def test_a_remote_part_that_fails_says_why(sides):
+    sides.execute("SET openduck_placement = 'remote'")
+    sides.execute("CREATE OR REPLACE TABLE memory.main.sent AS SELECT range id, 'x' s FROM range(60001)")
+    sides.execute("CREATE OR REPLACE TABLE r1.few AS SELECT range i FROM range(5)")
+    for _ in range(3):
+        with pytest.raises(duckdb.Error, match="x"):
+            sides.execute("SELECT sum(s::INTEGER) FROM memory.main.sent JOIN r1.few ON id = i").fetchall()
+        with pytest.raises(duckdb.Error, match="x"):  # on this side, before anything is sent
+            sides.execute("SELECT sum(z) FROM (SELECT id, s::INTEGER z FROM memory.main.sent, (SELECT any_value(id) v "
+                          "FROM memory.main.sent)) q JOIN r1.few ON id = i").fetchall()
+        assert sides.execute("SELECT count(*) FROM memory.main.sent JOIN r1.few ON id = i").fetchall() == [(5,)]
+        # More is sent than is read.
+        assert len(sides.execute("SELECT id FROM memory.main.sent, r1.few LIMIT 3").fetchall()) == 3
+    sides.execute("SET openduck_placement = 'auto'")
 
 
 def test_prepared_and_repeated(sides):
