@@ -421,13 +421,10 @@ static od_code cache_object_read(struct od_object *opaque, uint64_t offset, void
 
 // ---- the rest goes straight through
 
-static od_code cache_open(struct od_objstore *opaque, const char *key, struct od_object **out, struct od_error *err)
+// Takes `inner` over, also when it fails.
+static od_code new_object(struct od_objstore *opaque, const char *key, struct od_object *inner, struct od_object **out,
+                          struct od_error *err)
 {
-    struct cache_store *store = of(opaque);
-    struct od_object *inner = NULL;
-    od_code rc = store->inner->ops->open(store->inner, key, &inner, err);
-    if (rc != OD_OK)
-        return rc;
     struct cache_object *object = od_calloc(1, sizeof *object);
     if (!object) {
         od_object_close(inner);
@@ -440,6 +437,21 @@ static od_code cache_open(struct od_objstore *opaque, const char *key, struct od
     object->id = od_cache_id_of(key);
     *out = &object->base;
     return OD_OK;
+}
+
+static od_code cache_open(struct od_objstore *opaque, const char *key, struct od_object **out, struct od_error *err)
+{
+    struct od_object *inner = NULL;
+    od_code rc = od_objstore_open(of(opaque)->inner, key, &inner, err);
+    return rc == OD_OK ? new_object(opaque, key, inner, out, err) : rc;
+}
+
+static od_code cache_open_listed(struct od_objstore *opaque, const char *key, uint64_t bytes, struct od_object **out,
+                                 struct od_error *err)
+{
+    struct od_object *inner = NULL;
+    od_code rc = od_objstore_open_listed(of(opaque)->inner, key, bytes, &inner, err);
+    return rc == OD_OK ? new_object(opaque, key, inner, out, err) : rc;
 }
 
 static uint64_t cache_object_bytes(const struct od_object *object)
@@ -534,6 +546,7 @@ od_code od_objstore_cache_open(const struct od_cache_options *options, struct od
         .put = cache_put,
         .put_file = cache_put_file,
         .open = cache_open,
+        .open_listed = cache_open_listed,
         .list = cache_list,
         .remove = cache_remove,
         .close = cache_close,

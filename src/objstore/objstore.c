@@ -56,6 +56,16 @@ od_code od_objstore_open(struct od_objstore *store, const char *key, struct od_o
     return rc == OD_OK ? store->ops->open(store, key, object, err) : rc;
 }
 
+od_code od_objstore_open_listed(struct od_objstore *store, const char *key, uint64_t bytes, struct od_object **object,
+                                struct od_error *err)
+{
+    if (!store->ops->open_listed)
+        return od_objstore_open(store, key, object, err);
+    *object = NULL;
+    od_code rc = od_object_key_check(key, err);
+    return rc == OD_OK ? store->ops->open_listed(store, key, bytes, object, err) : rc;
+}
+
 od_code od_objstore_list(struct od_objstore *store, const char *prefix, od_object_entry_fn entry, void *context,
                          struct od_error *err)
 {

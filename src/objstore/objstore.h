@@ -37,6 +37,9 @@ struct od_objstore_ops {
     // nobody writes the file afterwards.
     od_code (*put_file)(struct od_objstore *store, const char *key, const char *path, struct od_error *err);
     od_code (*open)(struct od_objstore *store, const char *key, struct od_object **object, struct od_error *err);
+    // Of an object that a listing has shown with so many bytes: saves asking for them. NULL: `open` does it.
+    od_code (*open_listed)(struct od_objstore *store, const char *key, uint64_t bytes, struct od_object **object,
+                           struct od_error *err);
     // Keys that begin with `prefix` ("" for all), in byte order.
     od_code (*list)(struct od_objstore *store, const char *prefix, od_object_entry_fn entry, void *context,
                     struct od_error *err);
@@ -91,6 +94,8 @@ OD_CHECKED od_code od_objstore_put_file(struct od_objstore *store, const char *k
                                         struct od_error *err);
 OD_CHECKED od_code od_objstore_open(struct od_objstore *store, const char *key, struct od_object **object,
                                     struct od_error *err);
+OD_CHECKED od_code od_objstore_open_listed(struct od_objstore *store, const char *key, uint64_t bytes,
+                                           struct od_object **object, struct od_error *err);
 OD_CHECKED od_code od_objstore_list(struct od_objstore *store, const char *prefix, od_object_entry_fn entry,
                                     void *context, struct od_error *err);
 OD_CHECKED od_code od_objstore_remove(struct od_objstore *store, const char *key, struct od_error *err);

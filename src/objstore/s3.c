@@ -52,6 +52,20 @@ static od_code s3_put_file(struct od_objstore *store, const char *key, const cha
     return od_s3_put_large(of(store), key, path, put_id, err);
 }
 
+static od_code s3_open_listed(struct od_objstore *opaque, const char *key, uint64_t bytes, struct od_object **out,
+                              struct od_error *err)
+{
+    size_t key_bytes = strlen(key) + 1;
+    struct s3_object *object = od_calloc(1, sizeof *object + key_bytes);
+    if (!object)
+        return od_fail(err, OD_NO_MEMORY, "out of memory for the object %s", key);
+    object->base.store = opaque;
+    object->bytes = bytes;
+    snprintf(object->key, key_bytes, "%s", key);
+    *out = &object->base;
+    return OD_OK;
+}
+
 static od_code s3_open(struct od_objstore *opaque, const char *key, struct od_object **out, struct od_error *err)
 {
     struct s3_request request = {.method = "HEAD", .key = key, .query = ""};
@@ -61,14 +75,7 @@ static od_code s3_open(struct od_objstore *opaque, const char *key, struct od_ob
     OD_TRY(od_s3_send(of(opaque), &request, &reply, err));
     if (reply.status != 200)
         OD_TRY(od_s3_status_error(of(opaque), &request, &reply, err));
-    size_t key_bytes = strlen(key) + 1;
-    struct s3_object *object = od_calloc(1, sizeof *object + key_bytes);
-    if (!object)
-        OD_TRY(od_fail(err, OD_NO_MEMORY, "out of memory for the object %s", key));
-    object->base.store = opaque;
-    object->bytes = reply.length;
-    snprintf(object->key, key_bytes, "%s", key);
-    *out = &object->base;
+    rc = s3_open_listed(opaque, key, reply.length, out, err);
 out:
     od_s3_reply_release(&reply);
     return rc;
@@ -326,6 +333,7 @@ od_code od_objstore_s3_open(const struct od_s3_options *options, struct od_objst
         .put = s3_put,
         .put_file = s3_put_file,
         .open = s3_open,
+        .open_listed = s3_open_listed,
         .list = s3_list,
         .remove = s3_remove,
         .close = s3_close,

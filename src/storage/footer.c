@@ -8,8 +8,10 @@
 
 static const char TRAILER_MAGIC[8] = {'O', 'D', 'L', 'A', 'Y', 'E', 'N', 'D'};
 
-#define FIXED_BYTES 168u
+#define FIXED_BYTES 272u
 #define COUNTS_AT 120u
+#define HEADER_AT 168u // what the header block says: its first bytes; the rest of it follows
+#define HEADER_BYTES 104u
 #define PAGE_BYTES 16u
 #define EXTENT_BYTES 40u
 #define LEDGER_BYTES 40u
@@ -74,10 +76,11 @@ static od_code put_ledger(struct od_buf *out, const struct od_ledger *ledger, st
     return rc;
 }
 
-static od_code put_body(struct od_footer *footer, struct od_buf *out, struct od_error *err)
+static od_code put_body(struct od_footer *footer, const struct od_journal_header *header, struct od_buf *out,
+                        struct od_error *err)
 {
     od_code rc = OD_OK;
-    uint8_t fixed[FIXED_BYTES];
+    uint8_t fixed[FIXED_BYTES], block[OD_JOURNAL_HEADER_BYTES];
     const struct od_files *files = &footer->files;
     od_put64(fixed, footer->end.lsn);
     od_put64(fixed + 8, footer->end.chain);
@@ -95,6 +98,8 @@ static od_code put_body(struct od_footer *footer, struct od_buf *out, struct od_
         od_put64(fixed + COUNTS_AT + 8 * i, files->extents[i].count);
     od_put64(fixed + COUNTS_AT + 32, footer->ledger.count);
     od_put64(fixed + COUNTS_AT + 40, footer->depth);
+    od_journal_header_encode(header, block);
+    memcpy(fixed + HEADER_AT, block, HEADER_BYTES);
     OD_TRY(od_buf_append(out, fixed, sizeof fixed, err));
     for (size_t i = 0; i < files->blocks.count; i++)
         OD_TRY(put_page(out, files->blocks.roots[i], err));
@@ -128,7 +133,7 @@ od_code od_footer_encode(struct od_footer *footer, const struct od_journal_heade
     size_t before = out->bytes;
     OD_TRY(put_leaves(&footer->files.blocks, header->depth, at, out, err));
     size_t begin = out->bytes;
-    OD_TRY(put_body(footer, out, err));
+    OD_TRY(put_body(footer, header, out, err));
     struct od_trailer ends = {
         .footer_offset = at + (begin - before),
         .footer_bytes = out->bytes - begin,
@@ -278,42 +283,94 @@ void od_footer_release(struct od_footer *footer)
     *footer = (struct od_footer){0};
 }
 
-od_code od_footer_read(struct od_journal *layer, uint64_t window_us, struct od_footer *footer, struct od_error *err)
+// The header block as the footer tells it; the trailer says that it is the one at the object's beginning.
+static od_code get_header(const uint8_t *in, size_t bytes, const struct od_trailer *trailer, const char *name,
+                          struct od_journal_header *header, struct od_error *err)
+{
+    uint8_t block[OD_JOURNAL_HEADER_BYTES] = {0};
+    uint64_t chain;
+    if (bytes < FIXED_BYTES)
+        return od_fail(err, OD_CORRUPT, "%s: the footer has impossible values", name);
+    memcpy(block, in + HEADER_AT, HEADER_BYTES);
+    od_put64(block + sizeof block - 8, od_storage_hash(block, sizeof block - 8, 0));
+    od_code rc = od_journal_header_decode(block, name, header, &chain, err);
+    if (rc == OD_OK && chain != trailer->head_chain)
+        rc = od_fail(err, OD_CORRUPT, "%s: the footer and the trailer belong to different header blocks", name);
+    return rc;
+}
+
+// Where the bytes are read.
+struct source {
+    struct od_journal *layer; // or
+    struct od_object *object;
+    const char *name;
+    uint64_t bytes;
+};
+
+static od_code source_read(const struct source *source, uint64_t offset, void *out, size_t bytes, struct od_error *err)
+{
+    return source->layer ? od_journal_read(source->layer, offset, out, bytes, err)
+                         : od_object_read(source->object, offset, out, bytes, err);
+}
+
+static od_code read_footer(const struct source *source, uint64_t window_us, struct od_trailer *trailer,
+                           struct od_journal_header *header, struct od_footer *footer, struct od_error *err)
 {
     od_code rc = OD_OK;
     uint8_t *tail = NULL, *rest = NULL;
-    struct od_trailer trailer;
-    *footer = (struct od_footer){0};
-    uint64_t bytes;
-    OD_TRY(od_journal_size(layer, &bytes, err));
-    if (bytes < OD_JOURNAL_HEADER_BYTES + OD_TRAILER_BYTES)
-        OD_TRY(od_fail(err, OD_CORRUPT, "%s is cut off at offset %llu", layer->path, (unsigned long long)bytes));
-    size_t near = bytes - OD_JOURNAL_HEADER_BYTES < TAIL_BYTES ? (size_t)(bytes - OD_JOURNAL_HEADER_BYTES) : TAIL_BYTES;
+    const char *name = source->name;
+    if (source->bytes < OD_JOURNAL_HEADER_BYTES + OD_TRAILER_BYTES)
+        OD_TRY(od_fail(err, OD_CORRUPT, "%s is cut off at offset %llu", name, (unsigned long long)source->bytes));
+    uint64_t behind = source->bytes - OD_JOURNAL_HEADER_BYTES;
+    size_t near = behind < TAIL_BYTES ? (size_t)behind : TAIL_BYTES;
     tail = od_alloc(near);
     if (!tail)
-        OD_TRY(od_fail(err, OD_NO_MEMORY, "out of memory for the footer of %s", layer->path));
-    OD_TRY(od_journal_read(layer, bytes - near, tail, near, err));
-    OD_TRY(od_trailer_decode(tail + near - OD_TRAILER_BYTES, bytes, layer->path, &trailer, err));
-    if (trailer.head_chain != layer->head_chain)
-        OD_TRY(od_fail(err, OD_CORRUPT, "%s: the trailer belongs to another header block (offset %llu)", layer->path,
-                       (unsigned long long)(bytes - OD_TRAILER_BYTES)));
+        OD_TRY(od_fail(err, OD_NO_MEMORY, "out of memory for the footer of %s", name));
+    OD_TRY(source_read(source, source->bytes - near, tail, near, err));
+    OD_TRY(od_trailer_decode(tail + near - OD_TRAILER_BYTES, source->bytes, name, trailer, err));
+    size_t bytes = (size_t)trailer->footer_bytes;
     const uint8_t *body = NULL;
-    if (trailer.footer_bytes + OD_TRAILER_BYTES <= near) {
-        body = tail + near - OD_TRAILER_BYTES - (size_t)trailer.footer_bytes;
+    if (bytes + OD_TRAILER_BYTES <= near) {
+        body = tail + near - OD_TRAILER_BYTES - bytes;
     } else {
-        rest = od_alloc((size_t)trailer.footer_bytes);
+        rest = od_alloc(bytes);
         if (!rest)
-            OD_TRY(od_fail(err, OD_NO_MEMORY, "out of memory for the footer of %s", layer->path));
-        OD_TRY(od_journal_read(layer, trailer.footer_offset, rest, (size_t)trailer.footer_bytes, err));
+            OD_TRY(od_fail(err, OD_NO_MEMORY, "out of memory for the footer of %s", name));
+        OD_TRY(source_read(source, trailer->footer_offset, rest, bytes, err));
         body = rest;
     }
-    if (od_storage_hash(body, (size_t)trailer.footer_bytes, 0) != trailer.footer_hash)
-        OD_TRY(od_fail(err, OD_CORRUPT, "%s: the footer fails verification (offset %llu)", layer->path,
-                       (unsigned long long)trailer.footer_offset));
-    OD_TRY(od_footer_decode(body, (size_t)trailer.footer_bytes, &layer->header, layer->path, window_us, footer, err));
+    if (od_storage_hash(body, bytes, 0) != trailer->footer_hash)
+        OD_TRY(od_fail(err, OD_CORRUPT, "%s: the footer fails verification (offset %llu)", name,
+                       (unsigned long long)trailer->footer_offset));
+    OD_TRY(get_header(body, bytes, trailer, name, header, err));
+    OD_TRY(od_footer_decode(body, bytes, header, name, window_us, footer, err));
 out:
     od_free(tail);
     od_free(rest);
+    return rc;
+}
+
+od_code od_footer_read_object(struct od_object *object, const char *name, uint64_t window_us,
+                              struct od_journal_header *header, struct od_footer *footer, struct od_error *err)
+{
+    struct source source = {.object = object, .name = name, .bytes = od_object_bytes(object)};
+    struct od_trailer trailer;
+    *footer = (struct od_footer){0};
+    return read_footer(&source, window_us, &trailer, header, footer, err);
+}
+
+od_code od_footer_read(struct od_journal *layer, uint64_t window_us, struct od_footer *footer, struct od_error *err)
+{
+    struct source source = {.layer = layer, .name = layer->path};
+    struct od_trailer trailer;
+    struct od_journal_header header;
+    *footer = (struct od_footer){0};
+    od_code rc = od_journal_size(layer, &source.bytes, err);
+    if (rc == OD_OK)
+        rc = read_footer(&source, window_us, &trailer, &header, footer, err);
+    if (rc == OD_OK && trailer.head_chain != layer->head_chain)
+        rc = od_fail(err, OD_CORRUPT, "%s: the trailer belongs to another header block (offset %llu)", layer->path,
+                     (unsigned long long)(source.bytes - OD_TRAILER_BYTES));
     return rc;
 }
 

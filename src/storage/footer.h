@@ -41,6 +41,10 @@ OD_CHECKED od_code od_footer_decode(const uint8_t *in, size_t bytes, const struc
                                     const char *name, uint64_t window_us, struct od_footer *footer,
                                     struct od_error *err);
 void od_footer_release(struct od_footer *footer);
+// Of a layer's object, without reading its header block: the footer has a copy of what that says. `name` is for messages.
+OD_CHECKED od_code od_footer_read_object(struct od_object *object, const char *name, uint64_t window_us,
+                                         struct od_journal_header *header, struct od_footer *footer,
+                                         struct od_error *err);
 // Of a sealed layer.
 OD_CHECKED od_code od_footer_read(struct od_journal *layer, uint64_t window_us, struct od_footer *footer,
                                   struct od_error *err);

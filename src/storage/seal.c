@@ -236,6 +236,7 @@ od_code od_volume_maintain(struct od_volume *volume, struct od_error *err)
     if (clock_us - volume->lease_renewed_us < OD_LEASE_US / 3)
         goto out;
     volume->lease_renewed_us = clock_us;
+    od_reserve_hold(volume->store);
     rc = meta->ops->lease_renew(meta, &volume->branch.branch, volume->epoch, OD_LEASE_US, err);
     if (rc == OD_FENCED) {
         struct od_error fenced;

@@ -45,6 +45,7 @@ od_code od_store_open(const struct od_store_options *options, struct od_store **
         OD_TRY(od_fail(err, OD_INVALID, "a block has 16 to 256 KiB, a power of two; not %llu bytes",
                        (unsigned long long)block));
     OD_TRY(options->platform->ops->make_directory(options->platform, options->journal_directory, err));
+    od_reserve_hold(store);
     *out = store;
     store = NULL;
 out:

@@ -21,6 +21,8 @@ struct od_platform;
 struct od_objstore;
 struct od_store;
 
+#define OD_RESERVE_BYTES (UINT64_C(64) << 20)
+
 struct od_store_options {
     struct od_platform *platform; // borrowed, like the next two
     struct od_objstore *objects;
@@ -31,7 +33,10 @@ struct od_store_options {
     uint64_t seal_bytes;           // 0: 256 MiB. A journal is rolled at this size ...
     uint64_t seal_age_ms;          // 0: 60 s. ... or when its first unpublished barrier is this old
     uint64_t ledger_window_ms;     // 0: 24 h
-    uint64_t block_bytes;          // DuckDB's block size of new databases; 0: 256 KiB
+    // 0: none. So much of the journals' disk is kept for the end (usually OD_RESERVE_BYTES): on a full disk a volume can still
+    // be closed, published and opened. Ordinary writes do not get it.
+    uint64_t reserve_bytes;
+    uint64_t block_bytes; // DuckDB's block size of new databases; 0: 256 KiB
 };
 
 OD_CHECKED od_code od_store_open(const struct od_store_options *options, struct od_store **store, struct od_error *err);

@@ -18,6 +18,7 @@ struct od_store {
     struct od_volume *writers; // linked by next_writer
     struct od_volume *readers; // frozen volumes, too
     size_t open_volumes;
+    bool reserve_held, reserve_told; // told: that it could not be taken
 };
 
 // BRANCH's journals: DIRECTORY/UUID. OD_INVALID when too long.
@@ -40,5 +41,9 @@ OD_CHECKED od_code od_store_describe_drop(struct od_store *store, const char *na
 OD_CHECKED od_code od_store_import_clean(struct od_store *store, uint64_t older_than_us, struct od_error *err);
 // The files of a branch's journals, as far as they can be removed; returns how many were.
 size_t od_store_remove_journals(struct od_store *store, const struct od_uuid *branch);
+// Takes the reserve, if one is wanted and is not held. Should that fail, it says so in the log, and is tried again later.
+void od_reserve_hold(struct od_store *store);
+// After an OD_LIMIT that must not be the end: true when there is more room now, so that it is worth another try.
+bool od_reserve_give(struct od_store *store);
 
 #endif

@@ -14,36 +14,38 @@ bool od_survey_is_problem(od_code code)
     return code == OD_CORRUPT || code == OD_UNSUPPORTED || code == OD_NOT_FOUND;
 }
 
-static od_code read_layer(struct od_survey *survey, const char *key, const struct od_uuid *uuid, void *out,
-                          struct od_error *err)
+static od_code read_layer(struct od_survey *survey, const char *key, uint64_t bytes, const struct od_uuid *uuid,
+                          void *out, struct od_error *err)
 {
     od_code rc = OD_OK;
     struct od_survey_layer *row = out;
-    struct od_journal *layer = NULL;
+    struct od_object *object = NULL;
+    struct od_journal_header header;
     struct od_footer footer = {0};
-    OD_TRY(od_layer_open(survey->objects, uuid, &layer, err));
-    OD_TRY(od_footer_read(layer, 0, &footer, err));
-    if (footer.depth > 0 && !od_uuid_equal(&footer.lineage[footer.depth - 1], &layer->header.parent))
+    OD_TRY(od_objstore_open_listed(survey->objects, key, bytes, &object, err));
+    OD_TRY(od_footer_read_object(object, key, 0, &header, &footer, err));
+    if (!od_uuid_equal(&header.layer, uuid))
+        OD_TRY(od_fail(err, OD_CORRUPT, "%s holds another layer (offset 16)", key));
+    if (footer.depth > 0 && !od_uuid_equal(&footer.lineage[footer.depth - 1], &header.parent))
         OD_TRY(od_fail(err, OD_CORRUPT, "%s: header block and footer name different parents (offset 48)", key));
-    *row = (struct od_survey_layer){layer->header, footer.end, od_object_bytes(layer->object)};
+    *row = (struct od_survey_layer){header, footer.end, od_object_bytes(object)};
 out:
     od_footer_release(&footer);
-    od_journal_close(layer);
+    od_object_close(object);
     return rc;
 }
 
-static od_code read_description(struct od_survey *survey, const char *key, uint8_t out[OD_DESCRIPTION_BYTES_MAX],
-                                size_t *bytes, struct od_error *err)
+static od_code read_description(struct od_survey *survey, const char *key, uint64_t size,
+                                uint8_t out[OD_DESCRIPTION_BYTES_MAX], struct od_error *err)
 {
     struct od_object *object;
-    od_code rc = od_objstore_open(survey->objects, key, &object, err);
+    if (size > OD_DESCRIPTION_BYTES_MAX)
+        return od_fail(err, OD_CORRUPT, "%s is not a description of OpenDuck (offset %u)", key,
+                       OD_DESCRIPTION_BYTES_MAX);
+    od_code rc = od_objstore_open_listed(survey->objects, key, size, &object, err);
     if (rc != OD_OK)
         return rc;
-    uint64_t size = od_object_bytes(object);
-    *bytes = (size_t)size;
-    rc = size > OD_DESCRIPTION_BYTES_MAX ? od_fail(err, OD_CORRUPT, "%s is not a description of OpenDuck (offset %u)",
-                                                   key, OD_DESCRIPTION_BYTES_MAX)
-                                         : od_object_read(object, 0, out, *bytes, err);
+    rc = od_object_read(object, 0, out, (size_t)size, err);
     od_object_close(object);
     return rc;
 }
@@ -55,36 +57,33 @@ static od_code check_uuid(const char *key, const struct od_uuid *expected, const
                                           : od_fail(err, OD_CORRUPT, "%s describes something else (offset 16)", key);
 }
 
-static od_code read_branch(struct od_survey *survey, const char *key, const struct od_uuid *uuid, void *out,
-                           struct od_error *err)
+static od_code read_branch(struct od_survey *survey, const char *key, uint64_t bytes, const struct od_uuid *uuid,
+                           void *out, struct od_error *err)
 {
     uint8_t data[OD_DESCRIPTION_BYTES_MAX];
-    size_t bytes;
-    od_code rc = read_description(survey, key, data, &bytes, err);
+    od_code rc = read_description(survey, key, bytes, data, err);
     if (rc == OD_OK)
-        rc = od_branch_decode(data, bytes, key, out, err);
+        rc = od_branch_decode(data, (size_t)bytes, key, out, err);
     return rc == OD_OK ? check_uuid(key, uuid, &((struct od_branch_description *)out)->branch, err) : rc;
 }
 
-static od_code read_snapshot(struct od_survey *survey, const char *key, const struct od_uuid *uuid, void *out,
-                             struct od_error *err)
+static od_code read_snapshot(struct od_survey *survey, const char *key, uint64_t bytes, const struct od_uuid *uuid,
+                             void *out, struct od_error *err)
 {
     uint8_t data[OD_DESCRIPTION_BYTES_MAX];
-    size_t bytes;
-    od_code rc = read_description(survey, key, data, &bytes, err);
+    od_code rc = read_description(survey, key, bytes, data, err);
     if (rc == OD_OK)
-        rc = od_snapshot_decode(data, bytes, key, out, err);
+        rc = od_snapshot_decode(data, (size_t)bytes, key, out, err);
     return rc == OD_OK ? check_uuid(key, uuid, &((struct od_meta_snapshot *)out)->snapshot, err) : rc;
 }
 
-static od_code read_drop(struct od_survey *survey, const char *key, const struct od_uuid *uuid, void *out,
-                         struct od_error *err)
+static od_code read_drop(struct od_survey *survey, const char *key, uint64_t bytes, const struct od_uuid *uuid,
+                         void *out, struct od_error *err)
 {
     uint8_t data[OD_DESCRIPTION_BYTES_MAX];
-    size_t bytes;
-    od_code rc = read_description(survey, key, data, &bytes, err);
+    od_code rc = read_description(survey, key, bytes, data, err);
     if (rc == OD_OK)
-        rc = od_drop_decode(data, bytes, key, out, err);
+        rc = od_drop_decode(data, (size_t)bytes, key, out, err);
     return rc == OD_OK ? check_uuid(key, uuid, &((struct od_drop_description *)out)->branch, err) : rc;
 }
 
@@ -100,7 +99,7 @@ struct kind {
     const char *prefix;
     struct od_survey_list *list;
     size_t row_bytes;
-    od_code (*read)(struct od_survey *survey, const char *key, const struct od_uuid *uuid, void *out,
+    od_code (*read)(struct od_survey *survey, const char *key, uint64_t bytes, const struct od_uuid *uuid, void *out,
                     struct od_error *err);
 };
 
@@ -138,7 +137,8 @@ static od_code read_entry(struct work *work, size_t index, struct od_error *why)
     struct od_uuid uuid;
     if (od_uuid_parse(key + strlen(kind->prefix), &uuid, NULL) != OD_OK)
         return od_fail(why, OD_CORRUPT, "%s does not end in a uuid", key);
-    return kind->read(work->survey, key, &uuid, (uint8_t *)kind->list->rows + index * kind->row_bytes, why);
+    return kind->read(work->survey, key, work->entries[index].bytes, &uuid,
+                      (uint8_t *)kind->list->rows + index * kind->row_bytes, why);
 }
 
 // What one thread does, until there is nothing left or the store fails.

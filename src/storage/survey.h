@@ -1,4 +1,4 @@
-// survey.h - private: what the objects say: every layer by its header block and footer, every description.
+// survey.h - private: what the objects say: every layer by its footer, every description.
 #ifndef OD_STORAGE_SURVEY_H
 #define OD_STORAGE_SURVEY_H
 

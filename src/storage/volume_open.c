@@ -378,8 +378,8 @@ out:
     return rc;
 }
 
-od_code od_volume_open(struct od_store *store, const char *name, bool force, struct od_volume **out,
-                       struct od_error *err)
+static od_code open_once(struct od_store *store, const char *name, bool force, struct od_volume **out,
+                         struct od_error *err)
 {
     od_code rc = OD_OK;
     struct od_metastore *meta = store->options.metadata;
@@ -420,6 +420,23 @@ out:
     return rc;
 }
 
+od_code od_volume_open(struct od_store *store, const char *name, bool force, struct od_volume **out,
+                       struct od_error *err)
+{
+    od_code rc = open_once(store, name, force, out, err);
+    return rc == OD_LIMIT && od_reserve_give(store) ? open_once(store, name, force, out, err) : rc;
+}
+
+static od_code finish_writing(struct od_volume *volume, struct od_error *err)
+{
+    od_code rc = od_volume_flush(volume, err);
+    if (rc == OD_OK)
+        rc = od_volume_roll(volume, err);
+    if (rc == OD_OK)
+        rc = od_volume_publish(volume, err);
+    return rc;
+}
+
 // Journals in which nothing was committed. Should it fail, the next opening does it.
 static void remove_unused(struct od_volume *volume)
 {
@@ -444,11 +461,9 @@ void od_volume_close(struct od_volume *volume)
     }
     struct od_error err = {0};
     od_volume_stop_threads(volume);
-    od_code rc = od_volume_flush(volume, &err);
-    if (rc == OD_OK)
-        rc = od_volume_roll(volume, &err);
-    if (rc == OD_OK)
-        rc = od_volume_publish(volume, &err);
+    od_code rc = finish_writing(volume, &err);
+    if (rc == OD_LIMIT && od_reserve_give(volume->store))
+        rc = finish_writing(volume, &err);
     if (rc != OD_OK)
         od_log(OD_LOG_WARN, "storage", "closing %s (the next opening finishes it): %s", volume->name, err.message);
     od_volume_answer(volume);

@@ -7,7 +7,7 @@
 #include <string.h>
 
 #define DEPTH_AT 160u
-#define FOOTER_BYTES_MIN 168u
+#define FOOTER_BYTES_MIN 272u
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes);
 

@@ -177,6 +177,23 @@ static void a_missing_object_is_named(void **state)
     expect(od_objstore_remove(store, key("no/folder/either"), &err), OD_OK, &err);
 }
 
+// A listing has told its size: it is read as any other.
+static void a_listed_object_is_read_without_asking(void **state)
+{
+    (void)state;
+    struct od_error err = {0};
+    struct od_object *object;
+    char got[5] = "";
+    expect(od_objstore_put(store, key("listed"), "abcdef", 6, &err), OD_OK, &err);
+    expect(od_objstore_open_listed(store, key("listed"), 6, &object, &err), OD_OK, &err);
+    assert_int_equal(od_object_bytes(object), 6);
+    expect(od_object_read(object, 2, got, 4, &err), OD_OK, &err);
+    assert_string_equal(got, "cdef");
+    expect(od_object_read(object, 3, got, 4, &err), OD_IO, &err);
+    od_object_close(object);
+    expect(od_objstore_open_listed(store, "a//b", 6, &object, &err), OD_INVALID, &err);
+}
+
 static void a_removed_object_is_gone(void **state)
 {
     (void)state;
@@ -394,6 +411,7 @@ int objstore_conformance_run(const struct objstore_subject *which)
         OBJSTORE_TEST(a_file_is_put),
         OBJSTORE_TEST(any_range_is_read_and_nothing_beyond),
         OBJSTORE_TEST(a_missing_object_is_named),
+        OBJSTORE_TEST(a_listed_object_is_read_without_asking),
         OBJSTORE_TEST(a_removed_object_is_gone),
         OBJSTORE_TEST(keys_follow_the_rules),
         OBJSTORE_TEST(objects_are_listed_in_order_of_their_keys),

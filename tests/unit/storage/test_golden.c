@@ -165,6 +165,11 @@ static void make(const char *directory)
     od_volume_close(copy);
     assert_int_equal(od_store_create(store, "gone", NULL), OD_OK);
     assert_int_equal(od_store_drop(store, "gone", NULL), OD_OK);
+    struct od_condemned what = {.layer = {{1}}, .branch = {{2}}, .not_before_us = 3, .depth = 4};
+    uint8_t mark[OD_DESCRIPTION_BYTES_MAX];
+    char key[OD_DESCRIPTION_KEY_BYTES];
+    od_condemned_key(&what.layer, key);
+    assert_int_equal(od_objstore_put(objects, key, mark, od_condemned_encode(&what, mark), NULL), OD_OK);
     write_journal(duck);
     copy_tree(in_scratch("v1"), directory); // duck is killed here
     od_volume_close(duck);
@@ -328,6 +333,7 @@ static od_code reencode_description(void *context, const char *key, uint64_t byt
     struct od_branch_description branch;
     struct od_meta_snapshot snapshot;
     struct od_drop_description drop;
+    struct od_condemned what;
     struct od_buf all;
     size_t length;
     od_buf_init(&all, OD_DESCRIPTION_BYTES_MAX);
@@ -335,6 +341,10 @@ static od_code reencode_description(void *context, const char *key, uint64_t byt
     if (key[0] == 'b') {
         assert_int_equal(od_branch_decode(all.data, all.bytes, key, &branch, err), OD_OK);
         length = od_branch_encode(&branch, again);
+    } else if (key[0] == 'c') {
+        assert_int_equal(od_condemned_decode(all.data, all.bytes, key, &what, err), OD_OK);
+        assert_true(what.not_before_us == 3 && what.depth == 4);
+        length = od_condemned_encode(&what, again);
     } else if (key[0] == 'd') {
         assert_int_equal(od_drop_decode(all.data, all.bytes, key, &drop, err), OD_OK);
         assert_string_equal(drop.name, "gone");
@@ -357,8 +367,9 @@ static void this_version_writes_the_same_bytes(void **state)
     assert_int_equal(od_objstore_list(objects, "layers/", reencode_layer, &layers, NULL), OD_OK);
     assert_int_equal(od_objstore_list(objects, "branches/", reencode_description, &branches, NULL), OD_OK);
     assert_int_equal(od_objstore_list(objects, "snapshots/", reencode_description, &snapshots, NULL), OD_OK);
+    assert_int_equal(od_objstore_list(objects, "condemned/", reencode_description, &drops, NULL), OD_OK);
     assert_int_equal(od_objstore_list(objects, "dropped/", reencode_description, &drops, NULL), OD_OK);
-    assert_true(layers == 3 && branches == 3 && snapshots == 1 && drops == 1);
+    assert_true(layers == 3 && branches == 3 && snapshots == 1 && drops == 2);
 }
 
 int main(int argc, char **argv)
