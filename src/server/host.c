@@ -26,6 +26,7 @@
 
 #define MAIN "main"
 #define VIEW_IDLE_MS 60000u
+#define COLLECT_MS (10u * 60u * 1000u)
 
 // ---- names
 
@@ -139,6 +140,10 @@ od_code od_host_open(const struct od_host_options *options, struct od_host **hos
     pthread_mutex_init(&h->making_main, NULL);
     OD_TRY(od_place_open(options->directory, &h->place, err));
     rc = load(h, err);
+    if (rc == OD_OK) {
+        const struct od_collect_policy policy = od_collect_policy_default();
+        rc = od_collector_start(h->place.store, &policy, COLLECT_MS, &h->collector, err);
+    }
     if (rc != OD_OK)
         rc = od_wrap(err, rc, "data directory %s", options->directory);
 out:
@@ -153,6 +158,7 @@ void od_host_close(struct od_host *host)
 {
     if (!host)
         return;
+    od_collector_stop(host->collector);
     od_views_close(host, NULL, UINT64_MAX);
     od_assert(host->view_count == 0);
     while (host->first) {

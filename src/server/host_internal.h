@@ -4,6 +4,7 @@
 
 #include "engine/engine.h"
 #include "server/host.h"
+#include "server/collector.h"
 #include "server/place.h"
 #include "storage/store.h"
 
@@ -43,6 +44,7 @@ struct od_database {
 struct od_host {
     struct od_host_options options;
     struct od_place place;
+    struct od_collector *collector;
     pthread_mutex_t lock;
     pthread_mutex_t making_main;
     struct od_database *first; // in order of name

@@ -106,6 +106,7 @@ static od_code open_parts(struct od_place *place, bool known, struct od_error *e
         .journal_directory = journals,
         .owner = owner,
         .threads = true,
+        .reserve_bytes = OD_RESERVE_BYTES,
     };
     OD_TRY(od_store_open(&options, &place->store, err));
 out:
