@@ -131,7 +131,7 @@ static void execution_free(struct od_execution *execution)
     od_task_release(&execution->task);
     pthread_mutex_destroy(&execution->lock);
     od_free(execution->identity);
-    od_free(execution->session_lost);
+    od_free(execution->not_remembered);
     od_free(execution);
 }
 

@@ -83,8 +83,8 @@ struct od_execution {
     uint64_t sequence;
     struct od_session *session; // a reference
     char ledger_id[OD_KEY_TEXT_BYTES]; // what the volume remembers its commit by; "": nothing
-    // Its session is gone: it does not run; if the ledger knows its commit that is the answer, else this.
-    struct od_error *session_lost;
+    // It does not run (its session or its answer is gone): if the ledger knows its commit that is the answer, else this.
+    struct od_error *not_remembered;
 
     // ---- the server's lock
     struct od_node by_id, by_request;

@@ -77,7 +77,7 @@ static od_code run_statement(struct od_execution *execution, struct lease *lease
     const struct od_task *task = &execution->task;
     const struct od_statement statement = {
         .request_id = execution->ledger_id[0] ? execution->ledger_id : NULL,
-        .remembered_only = execution->session_lost != NULL,
+        .remembered_only = execution->not_remembered != NULL,
         .sql = task->sql,
         .sql_bytes = task->sql_bytes,
         .parameters = task->parameters,
@@ -146,8 +146,8 @@ static unsigned attempt(struct od_execution *execution, struct lease *lease)
     if (rc == OD_OK) {
         remember_database(execution, database_of(execution, lease));
         rc = run_statement(execution, lease, &error);
-        if (rc == OD_NOT_FOUND && execution->session_lost) {
-            error = *execution->session_lost;
+        if (rc == OD_NOT_FOUND && execution->not_remembered) {
+            error = *execution->not_remembered;
             rc = error.code;
         }
         if (rc != OD_OK)

@@ -281,19 +281,19 @@ static od_code refuse_while_draining(struct od_server *server, const struct od_e
     return od_fail(err, OD_UNAVAILABLE, "the server is stopping");
 }
 
-// Lock held. A statement of a session that is gone. If it asks again for the outcome of a commit, the ledger has it.
-static od_code accept_without_session(struct od_execution *execution, const struct od_key *key, const char *session_id,
-                                      struct od_error *err)
+// Lock held. A statement that must not run (again), for this reason. If it asks again for the outcome of a commit, the
+// ledger has it.
+static od_code accept_from_ledger(struct od_execution *execution, const struct od_error *why, struct od_error *err)
 {
-    struct od_error *lost = od_calloc(1, sizeof *lost);
-    if (!lost)
+    struct od_error *kept = od_calloc(1, sizeof *kept);
+    if (!kept)
         return od_fail(err, OD_NO_MEMORY, "no memory for a statement");
-    (void)od_session_fail_lost(execution->server, key, session_id, execution->sequence, lost);
-    od_free(execution->session_lost);
-    execution->session_lost = lost;
+    *kept = *why;
+    od_free(execution->not_remembered);
+    execution->not_remembered = kept;
     if (execution->ledger_id[0])
         return OD_OK;
-    *err = *lost;
+    *err = *why;
     return err->code;
 }
 
@@ -307,8 +307,11 @@ static od_code accept_in_session(struct od_execution *execution, const char *ses
         &server->secret, (const char *const[]){"session", execution->identity, execution->task.database, session_id}, 4);
     struct od_session *session = od_session_find(server, &key);
     const char *snapshot = execution->task.snapshot;
-    if (!session && sequence != 1)
-        return accept_without_session(execution, &key, session_id, err);
+    if (!session && sequence != 1) {
+        struct od_error lost = {0};
+        (void)od_session_fail_lost(server, &key, session_id, sequence, &lost);
+        return accept_from_ledger(execution, &lost, err);
+    }
     if (!session) {
         od_code rc = od_session_make(server, &key, execution->task.database, snapshot, &session, err);
         if (rc != OD_OK)
@@ -331,10 +334,13 @@ static od_code accept_in_session(struct od_execution *execution, const char *ses
             *again = od_reply_ref(session->last_reply);
             return OD_OK;
         }
-        if (!session->last_repeatable || session->core.pending > 0)
-            return od_fail(err, OD_RESULT_GONE,
-                           "statement %" PRIu64 " of session \"%.100s\" took effect, but its result is no longer kept",
-                           sequence, session_id);
+        if (!session->last_repeatable || session->core.pending > 0) {
+            struct od_error gone = {0};
+            (void)od_fail(&gone, OD_RESULT_GONE,
+                          "statement %" PRIu64 " of session \"%.100s\" took effect, but its result is no longer kept",
+                          sequence, session_id);
+            return accept_from_ledger(execution, &gone, err);
+        }
         session->core.pending++; // a read whose rows are gone runs again
         break;
     case OD_SESSION_STRAYS:
@@ -420,16 +426,15 @@ enum od_submitted od_registry_submit(struct od_execution *execution, const char 
         pthread_mutex_unlock(&server->lock);
         return OD_SUBMITTED_JOINED;
     }
-    if (od_reply_cache_find(&server->replies, &execution->request, od_clock_ms(), again)) {
-        pthread_mutex_unlock(&server->lock);
-        if (*again)
-            return OD_SUBMITTED_ANSWERED;
-        (void)od_fail(err, OD_RESULT_GONE, "the statement took effect, but its result is no longer kept");
-        return OD_SUBMITTED_REFUSED;
+    if (!od_reply_cache_find(&server->replies, &execution->request, od_clock_ms(), again)) {
+        rc = refuse_while_draining(server, execution, session_id, err);
+        if (rc == OD_OK && session_id)
+            rc = accept_in_session(execution, session_id, again, err);
+    } else if (!*again) { // only the fact is left of the answer
+        struct od_error gone = {0};
+        (void)od_fail(&gone, OD_RESULT_GONE, "the statement took effect, but its result is no longer kept");
+        rc = accept_from_ledger(execution, &gone, err);
     }
-    rc = refuse_while_draining(server, execution, session_id, err);
-    if (rc == OD_OK && session_id)
-        rc = accept_in_session(execution, session_id, again, err);
     if (rc == OD_OK && !*again) {
         rc = enroll(execution, err);
         if (rc != OD_OK)
