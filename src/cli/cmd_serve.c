@@ -20,12 +20,12 @@
 #define PEM_BYTES_MAX (1u << 20)
 
 struct settings {
-    const char *data, *listen, *token, *token_file;
+    const char *data, *metadata, *objects, *listen, *token, *token_file;
     const char *tls_cert, *tls_key, *tls_client_ca;
-    uint64_t memory_limit, pool, temp_limit, threads;
+    uint64_t cache, collect_every, keep_dropped, database_timeout, memory_limit, pool, temp_limit, threads;
     uint64_t max_running, max_queued, queue_wait, max_sessions;
     uint64_t session_timeout, transaction_timeout, statement_timeout, drain_timeout;
-    bool allow_external_access;
+    bool allow_external_access, take_over;
     const char *log_level;
 };
 
@@ -36,6 +36,19 @@ struct settings {
 
 static const struct od_config_field fields[] = {
     TEXT("data", data, "./openduck-data", "DIR", "Data directory; made when missing."),
+    TEXT("metadata", metadata, NULL, "URL",
+         "Metadata store: postgres://USER@HOST/DATABASE. In the data directory by default."),
+    TEXT("objects", objects, NULL, "URL",
+         "Object store: s3://BUCKET/PREFIX[?endpoint=URL&region=NAME&path_style=true]. In the data directory by default."),
+    NUMBER(OD_CONFIG_BYTES, "cache", cache, NULL, "BYTES", "Local disk for blocks of remote objects; 10 GiB by default.", 0),
+    NUMBER(OD_CONFIG_DURATION, "collect-every", collect_every, "10m", "TIME",
+           "How often layers and snapshots that nobody needs any more are removed.", 0),
+    NUMBER(OD_CONFIG_DURATION, "keep-dropped", keep_dropped, "24h", "TIME",
+           "How long the history of a dropped database is kept.", 0),
+    NUMBER(OD_CONFIG_DURATION, "database-timeout", database_timeout, "15m", "TIME",
+           "A database that nobody uses for so long is closed; the next statement opens it again.", 0),
+    {"take-over", OD_CONFIG_BOOL, offsetof(struct settings, take_over), NULL, NULL,
+     "Open databases though another machine holds them: what it has acknowledged and not shipped stays on its disk.", 0, 0},
     TEXT("listen", listen, "127.0.0.1:7878", "HOST:PORT", "Address to listen on; port 0 takes a free one."),
     TEXT("token", token, NULL, "TOKEN", "Token that clients must present; visible to others in the process list."),
     TEXT("token-file", token_file, NULL, "FILE", "File whose first line is the token."),
@@ -220,6 +233,13 @@ static od_code serve(const struct settings *settings, const struct secrets *secr
 
     struct od_server_options options = {
         .directory = settings->data,
+        .metadata = settings->metadata,
+        .objects = settings->objects,
+        .cache_bytes = settings->cache,
+        .collect_ms = settings->collect_every,
+        .keep_dropped_ms = settings->keep_dropped,
+        .database_idle_ms = settings->database_timeout,
+        .take_over = settings->take_over,
         .listen = settings->listen,
         .token = secrets->token,
         .tls_certificate_pem = secrets->certificate,

@@ -19,6 +19,8 @@ int od_command_serve(int argc, char **argv);
 int od_command_sql(int argc, char **argv);
 int od_command_db(int argc, char **argv);
 int od_command_ping(int argc, char **argv);
+int od_command_migrate(int argc, char **argv);
+int od_command_copy_store(int argc, char **argv);
 
 // Writes "openduck: MESSAGE" to standard error; gives the exit status for the error's code.
 int od_command_fail(const struct od_error *err);

@@ -12,6 +12,8 @@ static const struct command {
     {"serve", od_command_serve, "run a server"},
     {"sql", od_command_sql, "run SQL on a server"},
     {"db", od_command_db, "create, list and drop databases"},
+    {"migrate", od_command_migrate, "make or renew the tables of a metadata store"},
+    {"copy-store", od_command_copy_store, "copy all databases to other stores"},
     {"ping", od_command_ping, "ask whether a server answers"},
 };
 
@@ -21,7 +23,7 @@ static void print_help(FILE *file)
 {
     fprintf(file, "openduck %s - a distributed DuckDB\n\nusage: openduck COMMAND [FLAGS]\n\ncommands:\n", OD_VERSION);
     for (size_t i = 0; i < COMMAND_COUNT; i++)
-        fprintf(file, "  %-8s %s\n", commands[i].name, commands[i].help);
+        fprintf(file, "  %-10s %s\n", commands[i].name, commands[i].help);
     fprintf(file, "\n`openduck COMMAND --help` lists a command's flags. Each flag is also an environment variable\n"
                   "(OPENDUCK_NAME).\n");
 }

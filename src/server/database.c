@@ -39,12 +39,14 @@ struct od_engine_options od_host_engine_options(struct od_host *host, const char
     };
 }
 
-// The directory's lock keeps every other process from the journals, so a lease that still runs is of a dead one: ours.
+// Where nobody else can use the metadata, a lease that still runs is of a dead process: the directory's lock is ours.
 static od_code open_volume(struct od_database *database, struct od_error *err)
 {
-    struct od_store *store = database->host->place.store;
+    const struct od_host *host = database->host;
+    struct od_store *store = host->place.store;
+    bool force = !host->place.shared || host->options.take_over;
     return database->of ? od_volume_open_at(store, database->name, &database->position, &database->volume, err)
-                        : od_volume_open(store, database->name, true, &database->volume, err);
+                        : od_volume_open(store, database->name, force, &database->volume, err);
 }
 
 static od_code open_engine(struct od_database *database, struct od_error *err)
@@ -94,6 +96,21 @@ od_code od_database_open(struct od_database *database, struct od_error *err)
         rc = open_engine(database, err);
     pthread_mutex_unlock(&database->opening);
     return rc;
+}
+
+void od_database_close_if_alone(struct od_database *database)
+{
+    struct od_engine *engine = NULL;
+    pthread_mutex_lock(&database->opening);
+    pthread_mutex_lock(&database->host->lock);
+    if (database->uses == 1)
+        engine = atomic_exchange(&database->engine, NULL);
+    pthread_mutex_unlock(&database->host->lock);
+    if (engine) {
+        close_engine(database, engine);
+        od_log(OD_LOG_INFO, "server", "closed database \"%s\", which nobody used", database->name);
+    }
+    pthread_mutex_unlock(&database->opening);
 }
 
 void od_database_close(struct od_database *database)

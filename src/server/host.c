@@ -16,6 +16,7 @@
 #include "base/assert.h"
 #include "base/limits.h"
 #include "base/log.h"
+#include "metastore/metastore.h"
 #include "os/clock.h"
 #include "os/file.h"
 #include "server/host_internal.h"
@@ -26,7 +27,6 @@
 
 #define MAIN "main"
 #define VIEW_IDLE_MS 60000u
-#define COLLECT_MS (10u * 60u * 1000u)
 
 // ---- names
 
@@ -110,21 +110,23 @@ static const char *busy_with(enum od_database_state state)
 
 // ---- opening and closing the directory
 
+// Adds the names that are not known: at the beginning all, later what other machines have made.
 static od_code load(struct od_host *host, struct od_error *err)
 {
-    struct od_store_database *rows = NULL;
+    struct od_metastore *metadata = host->place.metadata;
+    struct od_meta_database *rows = NULL;
     struct od_database *database;
     size_t count = 0;
-    od_code rc = od_store_list(host->place.store, &rows, &count, err);
+    od_code rc = metadata->ops->database_list(metadata, &rows, &count, err);
+    pthread_mutex_lock(&host->lock);
     for (size_t i = 0; i < count && rc == OD_OK; i++) {
-        if (od_database_name_check(rows[i].name, NULL) == OD_OK)
+        if (!find(host, rows[i].name) && od_database_name_check(rows[i].name, NULL) == OD_OK)
             rc = add(host, rows[i].name, OD_DATABASE_READY, &database, err);
-        else
-            od_log(OD_LOG_WARN, "server", "\"%s\" is not a name that a database can be used by", rows[i].name);
     }
-    od_free(rows);
     if (rc == OD_OK && !find(host, MAIN))
         rc = add(host, MAIN, OD_DATABASE_ABSENT, &database, err);
+    pthread_mutex_unlock(&host->lock);
+    od_free(rows);
     return rc;
 }
 
@@ -135,14 +137,19 @@ od_code od_host_open(const struct od_host_options *options, struct od_host **hos
     if (!h)
         return od_fail(err, OD_NO_MEMORY, "no memory for the data directory");
     h->options = *options;
-    h->options.directory = NULL;
+    h->options.directory = h->options.metadata = h->options.objects = NULL;
     pthread_mutex_init(&h->lock, NULL);
     pthread_mutex_init(&h->making_main, NULL);
-    OD_TRY(od_place_open(options->directory, &h->place, err));
+    const struct od_place_options place = {options->directory, options->metadata, options->objects,
+                                           options->cache_bytes};
+    OD_TRY(od_place_open(&place, &h->place, err));
     rc = load(h, err);
-    if (rc == OD_OK) {
-        const struct od_collect_policy policy = od_collect_policy_default();
-        rc = od_collector_start(h->place.store, &policy, COLLECT_MS, &h->collector, err);
+    if (rc == OD_OK && options->collect_ms) {
+        struct od_collect_policy policy = od_collect_policy_default();
+        policy.dropped_us = options->keep_dropped_ms * 1000;
+        if (!h->place.shared) // all readers are this process's, which are known
+            policy.reader_us = 0;
+        rc = od_collector_start(h->place.store, &policy, options->collect_ms, &h->collector, err);
     }
     if (rc != OD_OK)
         rc = od_wrap(err, rc, "data directory %s", options->directory);
@@ -184,9 +191,29 @@ char *od_host_temporary(struct od_host *host)
     return od_place_temporary(&host->place, ".duckdb");
 }
 
+// Takes a use of an open database that nobody has used since; NULL: there is none.
+static struct od_database *take_idle(struct od_host *host, uint64_t idle_before_ms)
+{
+    pthread_mutex_lock(&host->lock);
+    struct od_database *database = host->first;
+    while (database && !(database->state == OD_DATABASE_READY && database->uses == 0 && database->engine &&
+                         database->idle_since_ms < idle_before_ms))
+        database = database->next;
+    if (database)
+        database->uses++;
+    pthread_mutex_unlock(&host->lock);
+    return database;
+}
+
 void od_host_sweep(struct od_host *host, uint64_t now_ms)
 {
+    struct od_database *database;
+    uint64_t idle_ms = host->options.database_idle_ms;
     od_views_close(host, NULL, now_ms > VIEW_IDLE_MS ? now_ms - VIEW_IDLE_MS : 0);
+    while (idle_ms && now_ms > idle_ms && (database = take_idle(host, now_ms - idle_ms))) {
+        od_database_close_if_alone(database);
+        od_database_release(database);
+    }
 }
 
 // ---- listing
@@ -195,7 +222,9 @@ od_code od_host_list(struct od_host *host, struct od_database_entry **entries, s
 {
     struct od_store_database *rows = NULL;
     size_t row_count = 0;
-    od_code rc = od_store_list(host->place.store, &rows, &row_count, err);
+    od_code rc = host->place.shared ? load(host, err) : OD_OK;
+    if (rc == OD_OK)
+        rc = od_store_list(host->place.store, &rows, &row_count, err);
     if (rc != OD_OK)
         return rc;
     pthread_mutex_lock(&host->lock);
@@ -394,6 +423,14 @@ static od_code acquire_newest(struct od_host *host, const char *name, struct od_
     od_code rc = OD_OK;
     pthread_mutex_lock(&host->lock);
     struct od_database *d = find(host, name);
+    if (!d && host->place.shared) {
+        pthread_mutex_unlock(&host->lock);
+        rc = load(host, err);
+        if (rc != OD_OK)
+            return rc;
+        pthread_mutex_lock(&host->lock);
+        d = find(host, name);
+    }
     if (d && (d->state == OD_DATABASE_ABSENT || (d->state == OD_DATABASE_MAKING && strcmp(name, MAIN) == 0))) {
         pthread_mutex_unlock(&host->lock);
         rc = make_main(host, err);

@@ -1,7 +1,7 @@
 // host.h - the databases of one place (place.h): the rest of the server knows a database as a name and as something the
 // engine can open.
 //
-// A database is opened when it is first used and stays open. The database "main" exists from the start; it is made when
+// A database is opened when it is used, and closed when nobody has used it for a while. The database "main" exists from the start; it is made when
 // it is first used, so that it can still be created from a file until then. What a database was at a snapshot is opened
 // beside it, read-only, and closed when nobody has asked for it for a while.
 // Threads: all functions are thread-safe. Opening, creating, dropping and listing block: executors only.
@@ -24,6 +24,12 @@ struct od_volume;
 
 struct od_host_options {
     const char *directory; // made when missing
+    const char *metadata, *objects; // addresses (backends.h); NULL: in the directory
+    uint64_t cache_bytes;           // of remote objects; 0: a default
+    uint64_t collect_ms;            // how often what nobody needs any more is removed (collector.h); 0: never
+    uint64_t keep_dropped_ms;       // of the history of a dropped database
+    uint64_t database_idle_ms;      // a database that nobody used for so long is closed; 0: never
+    bool take_over;                 // open databases for writing though another machine's lease on them runs
     // What each database is opened with (engine.h). Zero: DuckDB's defaults.
     uint64_t memory_limit_bytes;
     unsigned threads;

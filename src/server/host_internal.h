@@ -58,6 +58,8 @@ struct od_database *od_database_new(struct od_host *host, const char *name); // 
 void od_database_free(struct od_database *database);
 // Opens volume and engine, if they are not open. The caller holds a use.
 OD_CHECKED od_code od_database_open(struct od_database *database, struct od_error *err);
+// Closes it if the caller's use is the only one; whoever comes meanwhile waits and opens it again.
+void od_database_close_if_alone(struct od_database *database);
 // Closes pool, engine and volume. Nobody uses it.
 void od_database_close(struct od_database *database);
 // The options of every engine of this host; `spill` is borrowed.

@@ -2,11 +2,14 @@
 #include "server/place.h"
 
 #include "base/alloc.h"
+#include "base/limits.h"
 #include "base/log.h"
 #include "metastore/metastore.h"
+#include "objstore/cache.h"
 #include "objstore/objstore.h"
 #include "os/platform.h"
 #include "os/random.h"
+#include "server/backends.h"
 #include "storage/store.h"
 
 #include <limits.h>
@@ -18,6 +21,8 @@
 #define FORMAT_FILE "FORMAT"
 #define FORMAT_TEXT "openduck data directory, format 1\n"
 #define FORMAT_BYTES_MAX 256u
+#define CACHE_BYTES_DEFAULT (10 * OD_GIB)
+#define PREFETCH_THREADS 2u
 
 char *od_place_temporary(const struct od_place *place, const char *suffix)
 {
@@ -81,25 +86,67 @@ static void owner_name(const char *directory, char *out, size_t bytes)
     snprintf(out, bytes, "%s:%.150s", host, realpath(directory, real) ? real : directory);
 }
 
-static od_code open_parts(struct od_place *place, bool known, struct od_error *err)
+static od_code open_metadata(struct od_place *place, const struct od_place_options *options, bool known,
+                             struct od_error *err)
+{
+    char *own = od_path_join(place->directory, "metadata.sqlite");
+    if (!own)
+        return od_fail(err, OD_NO_MEMORY, "no memory for the data directory");
+    od_code rc = OD_OK;
+    if (options->metadata && od_file_exists(own))
+        rc = od_fail(err, OD_INVALID,
+                     "it has metadata of its own (%s), and %.200s was given: move the databases with \"openduck copy-store\", "
+                     "or take another directory",
+                     own, options->metadata);
+    else
+        rc = od_metadata_open(options->metadata ? options->metadata : own, !known, &place->metadata, err);
+    if (rc == OD_NOT_FOUND && !options->metadata)
+        rc = od_fail(err, OD_CORRUPT,
+                     "%s is missing, but the directory has been used: give --metadata and --objects if it was used with them; "
+                     "else run \"openduck rebuild --data %s\", which makes it again from the objects",
+                     own, place->directory);
+    od_free(own);
+    return rc;
+}
+
+static od_code open_objects(struct od_place *place, const struct od_place_options *options, struct od_error *err)
+{
+    bool remote = options->objects && od_objects_are_remote(options->objects);
+    char *path = od_path_join(place->directory, remote ? "cache" : "objects");
+    if (!path)
+        return od_fail(err, OD_NO_MEMORY, "no memory for the data directory");
+    struct od_objstore *objects = NULL;
+    od_code rc = od_objects_open(options->objects ? options->objects : path, &objects, err);
+    if (rc == OD_OK && remote) {
+        const struct od_cache_options cache = {
+            .platform = od_platform_real(),
+            .inner = objects,
+            .path = path,
+            .bytes = options->cache_bytes ? options->cache_bytes : CACHE_BYTES_DEFAULT,
+            .prefetch_threads = PREFETCH_THREADS,
+        };
+        rc = od_objstore_cache_open(&cache, &place->objects, err);
+        if (rc != OD_OK)
+            od_objstore_close(objects);
+    } else if (rc == OD_OK) {
+        place->objects = objects;
+    }
+    od_free(path);
+    return rc;
+}
+
+static od_code open_parts(struct od_place *place, const struct od_place_options *options, bool known,
+                          struct od_error *err)
 {
     od_code rc = OD_OK;
     char owner[256];
-    char *metadata = od_path_join(place->directory, "metadata.sqlite");
-    char *objects = od_path_join(place->directory, "objects");
     char *journals = od_path_join(place->directory, "journals");
-    if (!metadata || !objects || !journals)
+    if (!journals)
         OD_TRY(od_fail(err, OD_NO_MEMORY, "no memory for the data directory"));
-    rc = od_metastore_sqlite_open(metadata, !known, &place->metadata, err);
-    if (rc == OD_NOT_FOUND)
-        rc = od_fail(err, OD_CORRUPT,
-                     "%s is missing, but there are databases in %s: run \"openduck rebuild --data %s\", which makes it again "
-                     "from the objects",
-                     metadata, place->directory, place->directory);
-    OD_TRY(rc);
-    OD_TRY(od_objstore_directory_open(od_platform_real(), objects, &place->objects, err));
+    OD_TRY(open_metadata(place, options, known, err));
+    OD_TRY(open_objects(place, options, err));
     owner_name(place->directory, owner, sizeof owner);
-    const struct od_store_options options = {
+    const struct od_store_options store = {
         .platform = od_platform_real(),
         .objects = place->objects,
         .metadata = place->metadata,
@@ -108,23 +155,34 @@ static od_code open_parts(struct od_place *place, bool known, struct od_error *e
         .threads = true,
         .reserve_bytes = OD_RESERVE_BYTES,
     };
-    OD_TRY(od_store_open(&options, &place->store, err));
+    OD_TRY(od_store_open(&store, &place->store, err));
 out:
-    od_free(metadata);
-    od_free(objects);
     od_free(journals);
     return rc;
 }
 
-od_code od_place_open(const char *directory, struct od_place *place, struct od_error *err)
+// Both elsewhere or both here: a directory with half of it would be of no use to anybody else.
+static od_code check_options(const struct od_place_options *options, struct od_error *err)
+{
+    if (!options->metadata == !options->objects)
+        return OD_OK;
+    return od_fail(err, OD_INVALID, "give --metadata and --objects together: one without the other cannot be opened "
+                                    "elsewhere");
+}
+
+od_code od_place_open(const struct od_place_options *options, struct od_place *place, struct od_error *err)
 {
     od_code rc = OD_OK;
     bool known = false;
-    *place = (struct od_place){.directory = od_strdup(directory), .temporary = od_path_join(directory, "tmp")};
+    const char *directory = options->directory;
+    *place = (struct od_place){.directory = od_strdup(directory),
+                               .temporary = od_path_join(directory, "tmp"),
+                               .shared = options->metadata && od_metadata_is_remote(options->metadata)};
     char *lock = od_path_join(directory, "lock");
     char *format = od_path_join(directory, FORMAT_FILE);
     if (!place->directory || !place->temporary || !lock || !format)
         OD_TRY(od_fail(err, OD_NO_MEMORY, "no memory for the data directory"));
+    OD_TRY(check_options(options, err));
     OD_TRY(od_directory_make(directory, 0700, err));
     OD_TRY(od_lock_file_acquire(&place->lock, lock, err));
     OD_TRY(check_format(format, &known, err));
@@ -132,7 +190,7 @@ od_code od_place_open(const char *directory, struct od_place *place, struct od_e
         OD_TRY(check_older(directory, err));
     OD_TRY(od_tree_remove(place->temporary, err));
     OD_TRY(od_directory_make(place->temporary, 0700, err));
-    OD_TRY(open_parts(place, known, err));
+    OD_TRY(open_parts(place, options, known, err));
     if (!known)
         OD_TRY(od_file_write(format, FORMAT_TEXT, strlen(FORMAT_TEXT), 0600, err));
 out:

@@ -24,6 +24,9 @@
 #define TICK_MS 10u
 #define QUIET_MS 1000u      // ticking goes on for this long after the last execution, to spare starting it again
 #define SWEEP_MS 1000u      // sessions, uploads and groups are looked at this often
+#define DATABASE_IDLE_MS_DEFAULT (15u * 60u * 1000u)
+#define KEEP_DROPPED_MS_DEFAULT (24u * 60u * 60u * 1000u)
+#define COLLECT_MS_DEFAULT (10u * 60u * 1000u)
 #define IDLE_DRAIN_MS 1000u // a transaction idle for longer does not hold up the drain
 #define INTERRUPT_MS 3000u  // how long interrupted statements may take to tell their clients
 #define CALLS_MS 1000u      // and calls to end
@@ -74,6 +77,12 @@ static void fill_defaults(struct od_server_options *options)
         options->queue_wait_ms = OD_ADMISSION_WAIT_MS_DEFAULT;
     if (!options->sessions_max)
         options->sessions_max = OD_SESSIONS_MAX_DEFAULT;
+    if (!options->database_idle_ms)
+        options->database_idle_ms = DATABASE_IDLE_MS_DEFAULT;
+    if (!options->keep_dropped_ms)
+        options->keep_dropped_ms = KEEP_DROPPED_MS_DEFAULT;
+    if (!options->collect_ms)
+        options->collect_ms = COLLECT_MS_DEFAULT;
     if (!options->session_idle_ms)
         options->session_idle_ms = OD_SESSION_IDLE_MS_DEFAULT;
     if (!options->transaction_idle_ms)
@@ -172,6 +181,13 @@ static od_code start_host(struct od_server *server, struct od_error *err)
     const struct od_server_options *options = &server->options;
     const struct od_host_options host = {
         .directory = options->directory,
+        .metadata = options->metadata,
+        .objects = options->objects,
+        .cache_bytes = options->cache_bytes,
+        .collect_ms = options->collect_ms,
+        .keep_dropped_ms = options->keep_dropped_ms,
+        .database_idle_ms = options->database_idle_ms,
+        .take_over = options->take_over,
         .memory_limit_bytes = options->memory_limit_bytes,
         .threads = options->threads,
         .temp_bytes_max = options->temp_bytes_max,

@@ -243,3 +243,59 @@ def test_many_snapshots_at_once(own):
     moments = [position(client.execute(f"INSERT INTO t VALUES ({n})")) for n in range(40)]
     for n, moment in enumerate(moments):
         assert client.value("SELECT count(*) FROM t", snapshot=moment) == n + 1
+
+
+# ---- what nobody needs any more
+
+def test_layers_of_dropped_databases_go(start_server):
+    server = start_server("--collect-every", "1s", "--keep-dropped", "1ms")
+    client = Client(server.endpoint, server.token)
+    for name in ("stays", "goes"):
+        client.call(client.admin.CreateDatabase, iter([pb.CreateDatabaseRequest(name=name)]))
+        client.execute("CREATE TABLE t AS SELECT range AS i FROM range(100000)", name)
+    assert server.stop() == 0
+    client.close()
+    layers = server.folder / "data" / "objects" / "layers"
+    before = set(os.listdir(layers))
+    server = start_server("--collect-every", "1s", "--keep-dropped", "1ms", folder=server.folder)
+    client = Client(server.endpoint, server.token)
+    client.call(client.admin.DropDatabase, pb.DropDatabaseRequest(name="goes"))
+    end = time.monotonic() + 60
+    while before <= set(os.listdir(layers)) and time.monotonic() < end:
+        time.sleep(0.2)
+    assert not before <= set(os.listdir(layers))
+    assert client.value("SELECT count(*) FROM t", "stays") == 100000
+    assert server.stop() == 0
+    client.close()
+    server = start_server(folder=server.folder)
+    client = Client(server.endpoint, server.token)
+    assert client.value("SELECT sum(i)::BIGINT FROM t", "stays") == sum(range(100000))
+    client.close()
+
+
+def open_databases(client):
+    reply = client.call(client.admin.ListDatabases, pb.ListDatabasesRequest())
+    return {database.name for database in reply.databases if database.open}
+
+
+def test_a_database_that_nobody_uses_is_closed(start_server):
+    server = start_server("--database-timeout", "1s")
+    client = Client(server.endpoint, server.token)
+    client.execute("CREATE TABLE t (i INTEGER)")
+    session = client.session()
+    session.execute("BEGIN")
+    session.execute("INSERT INTO t VALUES (1)")
+    end = time.monotonic() + 4
+    while time.monotonic() < end:  # as long as a session is in it, it stays
+        assert open_databases(client) == {"main"}
+        time.sleep(0.2)
+    session.execute("COMMIT")
+    session.close()
+    for n in range(2, 4):
+        end = time.monotonic() + 60
+        while open_databases(client) and time.monotonic() < end:
+            time.sleep(0.1)
+        assert not open_databases(client)
+        client.execute(f"INSERT INTO t VALUES ({n})")
+        assert client.value("SELECT count(*) FROM t") == n
+    client.close()
