@@ -329,8 +329,11 @@ od_code od_host_create(struct od_host *host, const char *name, const char *file,
         goto out;
     rc = make(database, file, err);
     made = rc == OD_OK;
+    bool there = made || rc == OD_EXISTS; // another machine may have been faster
+    if (rc == OD_EXISTS && if_not_exists)
+        rc = OD_OK;
     pthread_mutex_lock(&host->lock);
-    if (made)
+    if (there)
         database->state = OD_DATABASE_READY;
     else
         leave(database);

@@ -2,12 +2,13 @@
 import json
 import os
 import subprocess
+import time
 
 import pytest
 
 from conftest import server_program
 from fake_s3 import FakeS3
-from plain_client import Client, failing
+from plain_client import Client, Failed, failing, result_of
 from storage_servers import S3, Postgres
 
 
@@ -53,6 +54,18 @@ def own(start_server):
     yield start
     for client in clients:
         client.close()
+
+
+def until_free(call):
+    """The answer once the machine that has the database has let go of it."""
+    end = time.monotonic() + 60
+    while True:
+        try:
+            return call()
+        except Failed as failed:
+            if failed.code != "LOCKED" or time.monotonic() > end:
+                raise
+        time.sleep(0.2)
 
 
 def test_another_machine_opens_what_was_closed(own, stores):
@@ -119,6 +132,24 @@ def test_databases_of_other_machines_are_seen(own, stores):
     client.execute("CREATE TABLE t AS SELECT 7 AS i", "fresh")
     assert client.value("SELECT i FROM t", "fresh") == 7
     assert "fresh" in other.run("db", "list").stdout
+
+
+def test_two_machines_begin_at_once(own, stores):
+    """Both make "main"; one of them made it, and has it until it lets go."""
+    flags, environment, _ = stores
+    clients = [own([*flags, "--database-timeout", "1s"], environment)[1] for _ in range(2)]
+    futures = [client.later("SELECT 1") for client in clients]
+    outcomes = []
+    for future in futures:
+        try:
+            result_of(future)
+            outcomes.append("OK")
+        except Failed as failed:
+            outcomes.append(failed.code)
+    assert sorted(outcomes) in (["LOCKED", "OK"], ["OK", "OK"])
+    for n, client in enumerate(clients):
+        until_free(lambda: client.execute(f"CREATE TABLE t{n} (i INTEGER)"))
+    assert until_free(lambda: clients[0].value("SELECT count(*) FROM duckdb_tables()")) == 2
 
 
 def test_copy_to_other_stores_and_back(own, stores, tmp_path, start_server):
