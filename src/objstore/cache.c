@@ -16,7 +16,9 @@
 #define REQUEST_BYTES_DEFAULT (16u << 20)
 #define GAP_BYTES (512u << 10)
 #define FLYING_BYTES_MAX (UINT64_C(128) << 20) // beyond it only what is asked for is fetched
-#define STREAMS 8u                             // readers in order that are told apart in one object
+#define WINDOW_GROWTH 4u
+#define PIECES_AHEAD_MAX 8u // for one reader
+#define STREAMS 8u          // readers in order that are told apart in one object
 #define JOBS_MAX 64u
 #define THREADS_MAX 16u
 
@@ -58,6 +60,7 @@ struct cache_store {
     struct od_objstore *inner;
     struct od_cache_file file;
     uint32_t block_bytes, request_blocks;
+    uint32_t window_blocks, piece_blocks; // read ahead at most so far; in requests of this size
     pthread_mutex_t lock;
     pthread_cond_t landed, work;
     struct flight *flights;
@@ -161,6 +164,11 @@ static void run_flight(struct cache_store *store, struct cache_object *object, s
 {
     uint64_t first = flight->id.block, epoch = od_cache_file_epoch(&store->file);
     od_code rc = od_object_read(object->inner, first * store->block_bytes, flight->bytes, flight->length, err);
+    pthread_mutex_lock(&store->lock);
+    flight->rc = rc;
+    flight->done = true; // who waits has the bytes from here
+    pthread_cond_broadcast(&store->landed);
+    pthread_mutex_unlock(&store->lock);
     for (uint64_t i = 0; i < flight->blocks && rc == OD_OK; i++) {
         struct od_cache_id id = block_id(object, first + i);
         size_t at = (size_t)(i * store->block_bytes), left = flight->length - at;
@@ -173,11 +181,8 @@ static void run_flight(struct cache_store *store, struct cache_object *object, s
             *link = flight->next;
             break;
         }
-    flight->rc = rc;
-    flight->done = true;
     if (rc == OD_OK && first + flight->blocks > asked_end)
         store->stats.ahead_blocks += first + flight->blocks - (asked_end > first ? asked_end : first);
-    pthread_cond_broadcast(&store->landed);
     pthread_mutex_unlock(&store->lock);
 }
 
@@ -237,13 +242,14 @@ static void prefetch(void *argument)
     pthread_mutex_unlock(&store->lock);
 }
 
-static void add_job(struct cache_store *store, struct cache_object *object, uint64_t first, uint64_t end)
+static bool add_job(struct cache_store *store, struct cache_object *object, uint64_t first, uint64_t end)
 {
     if (store->job_count == JOBS_MAX)
-        return;
+        return false;
     object->holders++;
     store->jobs[(store->job_first + store->job_count++) % JOBS_MAX] = (struct job){object, first, end};
     pthread_cond_signal(&store->work);
+    return true;
 }
 
 // The stream that this read goes on, or a new one in the oldest one's place. A block may be read twice in a row: what is
@@ -254,8 +260,8 @@ static struct stream *stream_of(struct cache_store *store, struct cache_object *
         struct stream *stream = &object->streams[i];
         if (stream->next == 0 || (first != stream->next && first + 1 != stream->next) || end <= first)
             continue;
-        uint64_t window = stream->window ? 2 * stream->window : 2 * (end - first);
-        stream->window = window < store->request_blocks ? window : store->request_blocks;
+        uint64_t window = stream->window ? WINDOW_GROWTH * stream->window : 2 * (end - first);
+        stream->window = window < store->window_blocks ? window : store->window_blocks;
         if (end > stream->next)
             stream->next = end;
         return stream;
@@ -264,6 +270,20 @@ static struct stream *stream_of(struct cache_store *store, struct cache_object *
     object->oldest = (object->oldest + 1) % STREAMS;
     *stream = (struct stream){.next = end, .ahead = end};
     return stream;
+}
+
+// Has [ahead, until) fetched, in pieces that several threads bring at once; what is less than a piece waits until more of it
+// is wanted, unless the window is small still, or the object ends there.
+static void queue_ahead(struct cache_store *store, struct cache_object *object, struct stream *stream, uint64_t until,
+                        uint64_t last)
+{
+    uint64_t piece = store->piece_blocks < stream->window / 2 ? store->piece_blocks : stream->window / 2 + 1;
+    while (until > stream->ahead && (until - stream->ahead >= piece || until == last)) {
+        uint64_t end = until - stream->ahead < store->piece_blocks ? until : stream->ahead + store->piece_blocks;
+        if (!add_job(store, object, stream->ahead, end))
+            return;
+        stream->ahead = end;
+    }
 }
 
 // Notes a read of the blocks [first, end), and has fetched what comes next. Returns up to where a read should fetch itself.
@@ -276,13 +296,13 @@ static uint64_t look_ahead(struct cache_store *store, struct cache_object *objec
     if (stream->ahead < stream->next)
         stream->ahead = stream->next;
     uint64_t fetch_end = end;
-    if (store->thread_count == 0) {
+    if (store->thread_count == 0)
         fetch_end = until > end ? until : end;
-    } else if (stream->window > 0 && until > stream->ahead &&
-               (stream->ahead - stream->next <= stream->window / 2 || until == last)) {
-        add_job(store, object, stream->ahead, until);
-        stream->ahead = until;
-    }
+    else if (stream->window > 0)
+        queue_ahead(store, object, stream, until, last);
+    // A reader that has caught up with what is read ahead does its part, rather than ask for little.
+    if (store->thread_count > 0 && stream->window >= store->piece_blocks)
+        fetch_end = until < end + store->piece_blocks ? until : end + store->piece_blocks;
     pthread_mutex_unlock(&store->lock);
     return fetch_end;
 }
@@ -570,6 +590,9 @@ od_code od_objstore_cache_open(const struct od_cache_options *options, struct od
     store->base.ops = &ops;
     store->block_bytes = block;
     store->request_blocks = request / block;
+    store->piece_blocks = store->request_blocks > 1 ? store->request_blocks / 2 : 1;
+    uint32_t pieces = options->prefetch_threads < PIECES_AHEAD_MAX ? options->prefetch_threads : PIECES_AHEAD_MAX;
+    store->window_blocks = pieces > 2 ? pieces * store->piece_blocks : store->request_blocks;
     pthread_mutex_init(&store->lock, NULL);
     pthread_cond_init(&store->landed, NULL);
     pthread_cond_init(&store->work, NULL);

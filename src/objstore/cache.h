@@ -6,7 +6,8 @@
 //       miss. So nothing in the file needs to be synced, and a crash costs misses only.
 //   C3  A block is fetched once, however many ask for it at the same time; a read that fails fails nobody else.
 //   C4  Missing neighbours are fetched in one request, also over a gap of up to 512 KiB. Where a reader goes through an
-//       object in order, more and more of what follows is fetched ahead, up to `request_bytes`.
+//       object in order, more and more of what follows is fetched ahead, in several requests at once when there are threads
+//       for it; bytes are given out when they arrive, before they are kept.
 //   C5  The blocks survive restarts. Those read once give way before those read again (a clock with a second chance), so
 //       that a scan does not empty the cache.
 //   C6  Everything else goes straight to the other store. The cache failing (disk full, unreadable) fails no read.
@@ -25,7 +26,7 @@ struct od_cache_options {
     const char *path;             // of the file; made when missing, made anew when it is of another shape
     uint64_t bytes;               // at least 64 blocks
     uint32_t block_bytes;         // 0: 64 KiB. A power of two from 4 KiB to 1 MiB
-    uint32_t request_bytes;       // 0: 16 MiB. The largest read of the other store
+    uint32_t request_bytes;       // 0: 16 MiB. The largest read of the other store; half of it is read ahead at once
     unsigned prefetch_threads;    // 0: what is read ahead is part of the read that needs it
 };
 
