@@ -1,4 +1,4 @@
-// metastore.c - what all backends share: the rule of names, and what makes two rows the same.
+// metastore.c - what all backends share: the rule of names, what makes two rows the same, who may take a branch.
 #include "metastore/metastore.h"
 
 #include <string.h>
@@ -34,6 +34,40 @@ bool od_meta_snapshot_same(const struct od_meta_snapshot *a, const struct od_met
            od_uuid_equal(&a->position.branch, &b->position.branch) && a->position.epoch == b->position.epoch &&
            a->position.lsn == b->position.lsn && od_uuid_equal(&a->layer, &b->layer) && a->time_us == b->time_us &&
            a->automatic == b->automatic;
+}
+
+od_code od_meta_branch_acquire(struct od_meta_branch *row, const char *owner, const struct od_uuid *holder,
+                               uint64_t now_us, uint64_t lease_us, bool force, struct od_error *err)
+{
+    bool held = !od_uuid_is_zero(&row->holder), same = od_uuid_equal(&row->holder, holder);
+    if (row->dropped_us)
+        return od_fail(err, OD_NOT_FOUND, "the database of this branch has been dropped");
+    if (!force && !same && row->lease_until_us > now_us && strcmp(row->owner, owner) != 0)
+        return od_fail(err, OD_LOCKED, "%s is writing this database; its lease runs for another %llu ms", row->owner,
+                       (unsigned long long)(row->lease_until_us - now_us) / 1000);
+    if (!force && held && !same)
+        return od_fail(err, OD_LOCKED,
+                       "%s wrote this database last, from another place, which may hold commits that are in no layer: "
+                       "open it there once, or take over by force, which gives them up",
+                       row->owner);
+    row->epoch++;
+    row->epoch_start_lsn = row->tip_lsn;
+    row->lease_until_us = now_us + lease_us;
+    if (held && !same)
+        row->held_since = row->epoch;
+    row->holder = *holder;
+    memset(row->owner, 0, sizeof row->owner);
+    memcpy(row->owner, owner, strlen(owner));
+    return OD_OK;
+}
+
+void od_meta_branch_release(struct od_meta_branch *row, bool published)
+{
+    row->lease_until_us = 0;
+    if (!published)
+        return;
+    row->holder = (struct od_uuid){0};
+    row->held_since = row->epoch + 1;
 }
 
 void od_metastore_close(struct od_metastore *store)

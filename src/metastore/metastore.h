@@ -10,6 +10,8 @@
 //   M4  Times are the store's own clock, in microseconds since 1970.
 //   M5  What a row refers to is there: a branch's parent layer and a snapshot's layer exist when they are named, and a
 //       layer that a snapshot, or a branch in use, names is not forgotten.
+//   M6  A place is where journals are kept: its uuid never changes. Beyond the tip a branch goes on only in the journals of its
+//       holder, and only in those of epochs since held_since: an epoch of another place gives up all of before.
 // Numbers stay below 2^63.
 // Everything here can be made again from the objects (layers and records describe themselves).
 // Errors: OD_NOT_FOUND, OD_EXISTS, OD_FENCED, OD_STALE (the tip is another), OD_UNAVAILABLE (nothing was done),
@@ -58,6 +60,8 @@ struct od_meta_branch {
     uint64_t tip_lsn;         // end of the tip layer; start_lsn when there is none
     uint64_t tip_time_us;     // time of its last barrier
     uint64_t dropped_us;      // 0: in use
+    struct od_uuid holder;    // the place whose journals may go on beyond the tip; zero: none is known
+    uint64_t held_since;      // journals of lower epochs are superseded, wherever they are
 };
 
 struct od_meta_layer {
@@ -106,13 +110,16 @@ struct od_metastore_ops {
                           struct od_error *err);
     od_code (*branch_list)(struct od_metastore *store, struct od_meta_branch **rows, size_t *count,
                            struct od_error *err); // dropped ones too
-    // The next epoch of a branch for `owner`, with a lease: *row is the branch after it. Refused (OD_LOCKED, naming the
-    // owner and the time left) while another owner's lease runs, unless `force`. OD_NOT_FOUND for a dropped branch.
+    // The next epoch of a branch for `owner` at the place `holder`, with a lease: *row is the branch after it. Refused
+    // (OD_LOCKED, naming the owner) while another place holds the branch, or a lease of another owner and place runs (with the
+    // time left), unless `force`. Who has the place's lock is the place. OD_NOT_FOUND for a dropped branch.
     od_code (*epoch_acquire)(struct od_metastore *store, const struct od_uuid *branch, const char *owner,
-                             uint64_t lease_us, bool force, struct od_meta_branch *row, struct od_error *err);
+                             const struct od_uuid *holder, uint64_t lease_us, bool force, struct od_meta_branch *row,
+                             struct od_error *err);
     od_code (*lease_renew)(struct od_metastore *store, const struct od_uuid *branch, uint64_t epoch, uint64_t lease_us,
                            struct od_error *err);
-    od_code (*lease_release)(struct od_metastore *store, const struct od_uuid *branch, uint64_t epoch,
+    // published: all that this epoch committed is in layers. Then nobody holds the branch any more.
+    od_code (*lease_release)(struct od_metastore *store, const struct od_uuid *branch, uint64_t epoch, bool published,
                              struct od_error *err);
 
     // Adds a layer and moves the branch's tip to it, if layer->epoch is current and the tip is still expected_tip. The
@@ -148,6 +155,12 @@ struct od_metastore {
 };
 
 void od_metastore_close(struct od_metastore *store); // NULL is fine
+
+// For backends without a language of their own: may `holder` take the next epoch (OD_LOCKED)? Then row becomes what
+// epoch_acquire answers. And what lease_release leaves of it.
+OD_CHECKED od_code od_meta_branch_acquire(struct od_meta_branch *row, const char *owner, const struct od_uuid *holder,
+                                          uint64_t now_us, uint64_t lease_us, bool force, struct od_error *err);
+void od_meta_branch_release(struct od_meta_branch *row, bool published);
 
 // For backends: names of 1 to 256 bytes without control characters; and is a repeated call the same one (M3)? Only what
 // never changes is compared.

@@ -210,18 +210,20 @@ static od_code postgres_branch_list(struct od_metastore *store, struct od_meta_b
 }
 
 static od_code postgres_epoch_acquire(struct od_metastore *store, const struct od_uuid *branch, const char *owner,
-                                      uint64_t lease_us, bool force, struct od_meta_branch *row, struct od_error *err)
+                                      const struct od_uuid *holder, uint64_t lease_us, bool force,
+                                      struct od_meta_branch *row, struct od_error *err)
 {
-    char id[OD_UUID_TEXT_BYTES], lease[OD_POSTGRES_NUMBER_BYTES];
-    const char *values[4] = {id, owner, od_postgres_number(lease_us, lease), force ? "t" : "f"};
+    char id[OD_UUID_TEXT_BYTES], place[OD_UUID_TEXT_BYTES], lease[OD_POSTGRES_NUMBER_BYTES];
+    const char *values[5] = {id, owner, place, od_postgres_number(lease_us, lease), force ? "t" : "f"};
     PGresult *result;
     od_uuid_format(branch, id);
+    od_uuid_format(holder, place);
     od_code rc = od_meta_name_check(owner, err);
     if (rc == OD_OK)
         rc = od_postgres_call(of(store),
-                              "SELECT status, detail, (r).* FROM openduck.epoch_acquire($1::uuid, $2, $3::bigint, "
-                              "$4::boolean) OFFSET 0",
-                              4, values, &result, err);
+                              "SELECT status, detail, (r).* FROM openduck.epoch_acquire($1::uuid, $2, $3::uuid, "
+                              "$4::bigint, $5::boolean) OFFSET 0",
+                              5, values, &result, err);
     if (rc != OD_OK)
         return rc;
     rc = od_postgres_take_branch(result, 0, 2, row, err);
@@ -229,26 +231,24 @@ static od_code postgres_epoch_acquire(struct od_metastore *store, const struct o
     return rc;
 }
 
-static od_code lease_set(struct od_metastore *store, const struct od_uuid *branch, uint64_t epoch, uint64_t lease_us,
-                         struct od_error *err)
+static od_code postgres_lease_renew(struct od_metastore *store, const struct od_uuid *branch, uint64_t epoch,
+                                    uint64_t lease_us, struct od_error *err)
 {
     char id[OD_UUID_TEXT_BYTES], number[OD_POSTGRES_NUMBER_BYTES], lease[OD_POSTGRES_NUMBER_BYTES];
-    const char *values[3] = {id, od_postgres_number(epoch, number), od_postgres_number(lease_us, lease)};
+    const char *values[3] = {id, od_postgres_number(epoch, number), od_postgres_number(lease_us ? lease_us : 1, lease)};
     od_uuid_format(branch, id);
     return od_postgres_call(of(store), "SELECT * FROM openduck.lease_set($1::uuid, $2::bigint, $3::bigint)", 3, values,
                             NULL, err);
 }
 
-static od_code postgres_lease_renew(struct od_metastore *store, const struct od_uuid *branch, uint64_t epoch,
-                                    uint64_t lease_us, struct od_error *err)
-{
-    return lease_set(store, branch, epoch, lease_us ? lease_us : 1, err);
-}
-
 static od_code postgres_lease_release(struct od_metastore *store, const struct od_uuid *branch, uint64_t epoch,
-                                      struct od_error *err)
+                                      bool published, struct od_error *err)
 {
-    return lease_set(store, branch, epoch, 0, err);
+    char id[OD_UUID_TEXT_BYTES], number[OD_POSTGRES_NUMBER_BYTES];
+    const char *values[3] = {id, od_postgres_number(epoch, number), published ? "t" : "f"};
+    od_uuid_format(branch, id);
+    return od_postgres_call(of(store), "SELECT * FROM openduck.lease_release($1::uuid, $2::bigint, $3::boolean)", 3,
+                            values, NULL, err);
 }
 
 // ---- layers and snapshots

@@ -64,6 +64,8 @@ od_code od_postgres_take_branch(const PGresult *result, int row, int column, str
     OD_TRY(od_postgres_take_number(result, row, column + 9, &out->tip_lsn, err));
     OD_TRY(od_postgres_take_number(result, row, column + 10, &out->tip_time_us, err));
     OD_TRY(od_postgres_take_number(result, row, column + 11, &out->dropped_us, err));
+    OD_TRY(od_postgres_take_uuid(result, row, column + 12, &out->holder, err));
+    OD_TRY(od_postgres_take_number(result, row, column + 13, &out->held_since, err));
 out:
     return rc;
 }
@@ -106,9 +108,9 @@ out:
 
 od_code od_postgres_branch_literal(struct od_buf *out, const struct od_meta_branch *row, struct od_error *err)
 {
-    return composite(out, err, "uuuiiitiuiii", &row->branch, &row->parent_branch, &row->parent_layer, row->start_lsn,
+    return composite(out, err, "uuuiiitiuiiiui", &row->branch, &row->parent_branch, &row->parent_layer, row->start_lsn,
                      row->epoch, row->epoch_start_lsn, row->owner, row->lease_until_us, &row->tip_layer, row->tip_lsn,
-                     row->tip_time_us, row->dropped_us);
+                     row->tip_time_us, row->dropped_us, &row->holder, row->held_since);
 }
 
 od_code od_postgres_layer_literal(struct od_buf *out, const struct od_meta_layer *row, struct od_error *err)

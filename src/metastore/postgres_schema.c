@@ -1,4 +1,4 @@
-// postgres_schema.c - the tables and functions in PostgreSQL, as version 1 made them. Each call of the interface that writes is
+// postgres_schema.c - the tables and functions in PostgreSQL, step by step from version to version. Each call of the interface that writes is
 // one function, so that it is one statement, one round trip, one transaction, and needs no session behind a pooler.
 //
 // A branch is locked before it is judged; what concerns several of them (names, what refers to a layer) is serialized by the
@@ -240,4 +240,48 @@ const char *const od_postgres_migrations[OD_POSTGRES_VERSION] = {
     " INSERT INTO openduck.snapshot SELECT * FROM unnest(s);\n"
     "END $$;\n"
     "INSERT INTO openduck.schema_version VALUES (1);\n",
+    // 2: who holds a branch beyond its tip
+    "ALTER TABLE openduck.branch ADD COLUMN holder uuid NOT NULL DEFAULT '00000000-0000-0000-0000-000000000000',\n"
+    " ADD COLUMN held_since bigint NOT NULL DEFAULT 0;\n"
+    "DROP FUNCTION openduck.epoch_acquire(uuid, text, bigint, boolean);\n"
+    "CREATE FUNCTION openduck.epoch_acquire(b uuid, o text, h uuid, lease_us bigint, force boolean, OUT status text,\n"
+    " OUT detail text, OUT r openduck.branch) LANGUAGE plpgsql AS $$\n"
+    "DECLARE t bigint; other boolean;\n"
+    "BEGIN\n"
+    " status := 'OK'; detail := '';\n"
+    " SELECT * INTO r FROM openduck.branch WHERE branch = b FOR UPDATE;\n"
+    " IF NOT FOUND THEN\n"
+    "  status := 'NOT_FOUND'; detail := format('there is no branch %s', b); RETURN;\n"
+    " END IF;\n"
+    " t := openduck.now_us();\n"
+    " other := r.holder <> '00000000-0000-0000-0000-000000000000' AND r.holder <> h;\n"
+    " IF r.dropped_us <> 0 THEN\n"
+    "  status := 'NOT_FOUND'; detail := 'the database of this branch has been dropped'; RETURN;\n"
+    " END IF;\n"
+    " IF NOT force AND r.holder <> h AND r.lease_until_us > t AND r.owner <> o THEN\n"
+    "  status := 'LOCKED';\n"
+    "  detail := format('%s is writing this database; its lease runs for another %s ms', r.owner, (r.lease_until_us - "
+    "t) / 1000);\n"
+    "  RETURN;\n"
+    " END IF;\n"
+    " IF NOT force AND other THEN\n"
+    "  status := 'LOCKED';\n"
+    "  detail := format('%s wrote this database last, from another place, which may hold commits that are in no layer: "
+    "open it there once, or take over by force, which gives them up', r.owner);\n"
+    "  RETURN;\n"
+    " END IF;\n"
+    " UPDATE openduck.branch x SET epoch = x.epoch + 1, epoch_start_lsn = x.tip_lsn, lease_until_us = t + lease_us, "
+    "owner = o,\n"
+    "  holder = h, held_since = CASE WHEN other THEN x.epoch + 1 ELSE x.held_since END\n"
+    "  WHERE x.branch = b RETURNING * INTO r;\n"
+    "END $$;\n"
+    "CREATE FUNCTION openduck.lease_release(b uuid, e bigint, published boolean, OUT status text, OUT detail text)\n"
+    "LANGUAGE plpgsql AS $$\n"
+    "BEGIN\n"
+    " SELECT s.status, s.detail INTO status, detail FROM openduck.lease_set(b, e, 0) s;\n"
+    " IF status = 'OK' AND published THEN\n"
+    "  UPDATE openduck.branch SET holder = '00000000-0000-0000-0000-000000000000', held_since = e + 1 WHERE branch = b;\n"
+    " END IF;\n"
+    "END $$;\n"
+    "UPDATE openduck.schema_version SET version = 2;\n",
 };

@@ -18,7 +18,14 @@
 
 #define BUSY_MS 10000
 #define APPLICATION_ID 0x4f444d31 // "ODM1"
-#define SCHEMA_VERSION 1
+#define SCHEMA_VERSION 2
+
+#define HOLDER "holder BLOB NOT NULL DEFAULT x'00000000000000000000000000000000'"
+#define HELD_SINCE "held_since INTEGER NOT NULL DEFAULT 0"
+
+// From version 1.
+static const char migrate_1[] =
+    "ALTER TABLE branch ADD COLUMN " HOLDER "; ALTER TABLE branch ADD COLUMN " HELD_SINCE "; PRAGMA user_version=2";
 
 static const char schema[] =
     "CREATE TABLE database(name TEXT PRIMARY KEY, branch BLOB NOT NULL UNIQUE, created_us INTEGER NOT NULL) "
@@ -26,7 +33,7 @@ static const char schema[] =
     "CREATE TABLE branch(branch BLOB PRIMARY KEY, parent_branch BLOB NOT NULL, parent_layer BLOB NOT NULL,"
     " start_lsn INTEGER NOT NULL, epoch INTEGER NOT NULL, epoch_start_lsn INTEGER NOT NULL, owner TEXT NOT NULL,"
     " lease_until_us INTEGER NOT NULL, tip_layer BLOB NOT NULL, tip_lsn INTEGER NOT NULL,"
-    " tip_time_us INTEGER NOT NULL, dropped_us INTEGER NOT NULL) WITHOUT ROWID;"
+    " tip_time_us INTEGER NOT NULL, dropped_us INTEGER NOT NULL, " HOLDER ", " HELD_SINCE ") WITHOUT ROWID;"
     "CREATE TABLE layer(layer BLOB PRIMARY KEY, branch BLOB NOT NULL, epoch INTEGER NOT NULL, parent BLOB NOT NULL,"
     " first_lsn INTEGER NOT NULL, end_lsn INTEGER NOT NULL, first_time_us INTEGER NOT NULL,"
     " last_time_us INTEGER NOT NULL, bytes INTEGER NOT NULL, kind INTEGER NOT NULL, key TEXT NOT NULL) WITHOUT ROWID;"
@@ -308,7 +315,7 @@ static od_code execute(struct sqlite_store *store, const char *text, struct od_e
     return status == SQLITE_OK ? OD_OK : od_sqlite_fail(store, status, "set up", err);
 }
 
-static od_code check_version(struct sqlite_store *store, bool *empty, struct od_error *err)
+static od_code check_version(struct sqlite_store *store, bool *empty, bool *older, struct od_error *err)
 {
     od_code rc = OD_OK;
     uint64_t application, version, objects;
@@ -316,12 +323,13 @@ static od_code check_version(struct sqlite_store *store, bool *empty, struct od_
     OD_TRY(ask(store, "PRAGMA user_version", &version, err));
     OD_TRY(ask(store, "SELECT count(*) FROM sqlite_schema", &objects, err));
     *empty = application == 0 && version == 0 && objects == 0;
+    *older = application == APPLICATION_ID && version == 1;
     if (*empty)
         return OD_OK;
     if (application != APPLICATION_ID)
         return od_fail(err, OD_UNSUPPORTED, "%s is an SQLite file of another program, not OpenDuck's metadata",
                        store->path);
-    if (version != SCHEMA_VERSION)
+    if (version != SCHEMA_VERSION && !*older)
         return od_fail(err, OD_UNSUPPORTED,
                        "%s has metadata of version %llu, this program knows version %d: use the OpenDuck that wrote it",
                        store->path, (unsigned long long)version, SCHEMA_VERSION);
@@ -331,12 +339,14 @@ out:
 
 static od_code make_schema(struct sqlite_store *store, struct od_error *err)
 {
-    bool empty;
+    bool empty, older;
     char mark[96];
     od_code rc = od_sqlite_begin(store, err);
     if (rc != OD_OK)
         return rc;
-    OD_TRY(check_version(store, &empty, err)); // another process may have been quicker
+    OD_TRY(check_version(store, &empty, &older, err)); // another process may have been quicker
+    if (older)
+        OD_TRY(execute(store, migrate_1, err));
     if (empty) {
         OD_TRY(execute(store, schema, err));
         snprintf(mark, sizeof mark, "PRAGMA application_id=%d; PRAGMA user_version=%d", APPLICATION_ID, SCHEMA_VERSION);
@@ -349,13 +359,13 @@ out:
 static od_code set_up(struct sqlite_store *store, bool create, struct od_error *err)
 {
     od_code rc = OD_OK;
-    bool empty;
+    bool empty, older;
     sqlite3_busy_timeout(store->connection, BUSY_MS);
-    OD_TRY(check_version(store, &empty, err));
+    OD_TRY(check_version(store, &empty, &older, err));
     if (empty && !create)
         OD_TRY(od_fail(err, OD_NOT_FOUND, "%s has no metadata in it", store->path));
     OD_TRY(execute(store, "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA trusted_schema=OFF", err));
-    if (empty)
+    if (empty || older)
         OD_TRY(make_schema(store, err));
 out:
     return rc;

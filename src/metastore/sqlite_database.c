@@ -6,7 +6,7 @@
 
 #define BRANCH_COLUMNS                                                                                                 \
     "branch, parent_branch, parent_layer, start_lsn, epoch, epoch_start_lsn, owner, lease_until_us, tip_layer, "       \
-    "tip_lsn, tip_time_us, dropped_us"
+    "tip_lsn, tip_time_us, dropped_us, holder, held_since"
 
 static struct sqlite_store *of(struct od_metastore *store)
 {
@@ -29,6 +29,8 @@ static void branch_take(sqlite3_stmt *statement, void *out)
     row->tip_lsn = od_sqlite_number(statement, 9);
     row->tip_time_us = od_sqlite_number(statement, 10);
     row->dropped_us = od_sqlite_number(statement, 11);
+    od_sqlite_uuid(statement, 12, &row->holder);
+    row->held_since = od_sqlite_number(statement, 13);
 }
 
 static od_code branch_find(struct sqlite_store *store, const struct od_uuid *branch, struct od_meta_branch *row,
@@ -60,10 +62,10 @@ od_code od_sqlite_branch_get(struct sqlite_store *store, const struct od_uuid *b
 
 od_code od_sqlite_branch_insert(struct sqlite_store *store, const struct od_meta_branch *row, struct od_error *err)
 {
-    return od_sqlite_run(store, NULL, err, "INSERT INTO branch(" BRANCH_COLUMNS ") VALUES(?,?,?,?,?,?,?,?,?,?,?,?)",
-                         "uuuiiitiuiii", &row->branch, &row->parent_branch, &row->parent_layer, row->start_lsn,
+    return od_sqlite_run(store, NULL, err, "INSERT INTO branch(" BRANCH_COLUMNS ") VALUES(?,?,?,?,?,?,?,?,?,?,?,?,?,?)",
+                         "uuuiiitiuiiiui", &row->branch, &row->parent_branch, &row->parent_layer, row->start_lsn,
                          row->epoch, row->epoch_start_lsn, row->owner, row->lease_until_us, &row->tip_layer,
-                         row->tip_lsn, row->tip_time_us, row->dropped_us);
+                         row->tip_lsn, row->tip_time_us, row->dropped_us, &row->holder, row->held_since);
 }
 
 // ---- databases
@@ -236,8 +238,18 @@ od_code od_sqlite_branch_list(struct od_metastore *opaque, struct od_meta_branch
 
 // ---- epochs and leases
 
+static od_code branch_hold(struct sqlite_store *store, const struct od_meta_branch *row, struct od_error *err)
+{
+    return od_sqlite_run(store, NULL, err,
+                         "UPDATE branch SET epoch=?, epoch_start_lsn=?, lease_until_us=?, owner=?, holder=?, "
+                         "held_since=? WHERE branch=?",
+                         "iiituiu", row->epoch, row->epoch_start_lsn, row->lease_until_us, row->owner, &row->holder,
+                         row->held_since, &row->branch);
+}
+
 od_code od_sqlite_epoch_acquire(struct od_metastore *opaque, const struct od_uuid *branch, const char *owner,
-                                uint64_t lease_us, bool force, struct od_meta_branch *row, struct od_error *err)
+                                const struct od_uuid *holder, uint64_t lease_us, bool force,
+                                struct od_meta_branch *row, struct od_error *err)
 {
     struct sqlite_store *store = of(opaque);
     struct od_meta_branch now_row;
@@ -247,20 +259,9 @@ od_code od_sqlite_epoch_acquire(struct od_metastore *opaque, const struct od_uui
     rc = od_sqlite_begin(store, err);
     if (rc != OD_OK)
         return rc;
-    uint64_t now = od_sqlite_now();
     OD_TRY(od_sqlite_branch_get(store, branch, &now_row, err));
-    if (now_row.dropped_us)
-        OD_TRY(od_fail(err, OD_NOT_FOUND, "the database of this branch has been dropped"));
-    if (!force && now_row.lease_until_us > now && strcmp(now_row.owner, owner) != 0)
-        OD_TRY(od_fail(err, OD_LOCKED, "%s is writing this database; its lease runs for another %llu ms", now_row.owner,
-                       (unsigned long long)(now_row.lease_until_us - now) / 1000));
-    now_row.epoch++;
-    now_row.epoch_start_lsn = now_row.tip_lsn;
-    now_row.lease_until_us = now + lease_us;
-    memcpy(now_row.owner, owner, strlen(owner) + 1);
-    OD_TRY(od_sqlite_run(store, NULL, err,
-                         "UPDATE branch SET epoch=?, epoch_start_lsn=?, lease_until_us=?, owner=? WHERE branch=?",
-                         "iiitu", now_row.epoch, now_row.epoch_start_lsn, now_row.lease_until_us, owner, branch));
+    OD_TRY(od_meta_branch_acquire(&now_row, owner, holder, od_sqlite_now(), lease_us, force, err));
+    OD_TRY(branch_hold(store, &now_row, err));
 out:
     rc = od_sqlite_finish(store, rc, err);
     if (rc == OD_OK)
@@ -268,8 +269,9 @@ out:
     return rc;
 }
 
-static od_code lease_set(struct sqlite_store *store, const struct od_uuid *branch, uint64_t epoch, uint64_t until_us,
-                         struct od_error *err)
+// lease_us 0: given back.
+static od_code lease_set(struct sqlite_store *store, const struct od_uuid *branch, uint64_t epoch, uint64_t lease_us,
+                         bool published, struct od_error *err)
 {
     struct od_meta_branch row;
     od_code rc = od_sqlite_begin(store, err);
@@ -279,8 +281,11 @@ static od_code lease_set(struct sqlite_store *store, const struct od_uuid *branc
     if (row.epoch != epoch)
         OD_TRY(od_fail(err, OD_FENCED, "%s has taken over the database with epoch %llu; this writer has %llu",
                        row.owner, (unsigned long long)row.epoch, (unsigned long long)epoch));
-    OD_TRY(
-        od_sqlite_run(store, NULL, err, "UPDATE branch SET lease_until_us=? WHERE branch=?", "iu", until_us, branch));
+    if (lease_us)
+        row.lease_until_us = od_sqlite_now() + lease_us;
+    else
+        od_meta_branch_release(&row, published);
+    OD_TRY(branch_hold(store, &row, err));
 out:
     return od_sqlite_finish(store, rc, err);
 }
@@ -288,11 +293,11 @@ out:
 od_code od_sqlite_lease_renew(struct od_metastore *store, const struct od_uuid *branch, uint64_t epoch,
                               uint64_t lease_us, struct od_error *err)
 {
-    return lease_set(of(store), branch, epoch, od_sqlite_now() + lease_us, err);
+    return lease_set(of(store), branch, epoch, lease_us ? lease_us : 1, false, err);
 }
 
 od_code od_sqlite_lease_release(struct od_metastore *store, const struct od_uuid *branch, uint64_t epoch,
-                                struct od_error *err)
+                                bool published, struct od_error *err)
 {
-    return lease_set(of(store), branch, epoch, 0, err);
+    return lease_set(of(store), branch, epoch, 0, published, err);
 }

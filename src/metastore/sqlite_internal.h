@@ -77,11 +77,12 @@ od_code od_sqlite_branch_read(struct od_metastore *store, const struct od_uuid *
 od_code od_sqlite_branch_list(struct od_metastore *store, struct od_meta_branch **rows, size_t *count,
                               struct od_error *err);
 od_code od_sqlite_epoch_acquire(struct od_metastore *store, const struct od_uuid *branch, const char *owner,
-                                uint64_t lease_us, bool force, struct od_meta_branch *row, struct od_error *err);
+                                const struct od_uuid *holder, uint64_t lease_us, bool force,
+                                struct od_meta_branch *row, struct od_error *err);
 od_code od_sqlite_lease_renew(struct od_metastore *store, const struct od_uuid *branch, uint64_t epoch,
                               uint64_t lease_us, struct od_error *err);
 od_code od_sqlite_lease_release(struct od_metastore *store, const struct od_uuid *branch, uint64_t epoch,
-                                struct od_error *err);
+                                bool published, struct od_error *err);
 od_code od_sqlite_layer_publish(struct od_metastore *store, const struct od_meta_layer *layer,
                                 const struct od_uuid *expected_tip, struct od_error *err);
 od_code od_sqlite_layer_get(struct od_metastore *store, const struct od_uuid *layer, struct od_meta_layer *row,

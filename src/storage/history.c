@@ -3,6 +3,7 @@
 // Nothing here copies data: a snapshot is a position, a clone a branch that begins at one.
 #include "storage/describe.h"
 #include "storage/history_internal.h"
+#include "storage/planted.h"
 #include "storage/selector.h"
 
 #include "base/alloc.h"
@@ -88,22 +89,18 @@ static od_code containing_layer(struct od_store *store, const struct od_meta_bra
     return rc;
 }
 
-// The writer's journal that holds the position: what its layer will be called.
-static bool containing_journal(struct od_volume *writer, uint64_t lsn, struct od_uuid *layer)
+// The epoch of the writer's journal that holds the position, for one that is in no layer; 0: none does.
+static uint64_t journal_epoch(struct od_volume *writer, uint64_t lsn)
 {
-    bool found = false;
-    if (!writer)
-        return false;
+    uint64_t epoch = 0;
     pthread_mutex_lock(&writer->lock);
-    for (size_t i = writer->lineage.count; i-- > 0 && !found;) {
+    for (size_t i = writer->lineage.count; i-- > 0 && !epoch && lsn <= writer->barrier;) {
         const struct od_journal *journal = writer->lineage.entries[i].journal;
-        if (journal && journal->header.first_lsn < lsn) {
-            *layer = journal->header.layer;
-            found = true;
-        }
+        if (journal && journal->header.first_lsn < lsn)
+            epoch = journal->header.epoch;
     }
     pthread_mutex_unlock(&writer->lock);
-    return found;
+    return epoch;
 }
 
 od_code od_history_branch(struct od_store *store, const char *name, struct od_meta_branch *branch, struct od_error *err)
@@ -149,6 +146,7 @@ static od_code resolve_lsn(struct od_store *store, const struct od_meta_branch *
 {
     od_code rc = OD_OK;
     struct od_meta_layer layer;
+    uint64_t wrote;
     struct od_meta_branch below = *branch;
     while (lsn < below.start_lsn && !od_uuid_is_zero(&below.parent_layer)) { // what it began with is its history too
         writer = NULL;
@@ -160,9 +158,13 @@ static od_code resolve_lsn(struct od_store *store, const struct od_meta_branch *
     OD_TRY(containing_layer(store, branch, lsn, &layer, err));
     if (!od_uuid_is_zero(&layer.layer) || lsn == branch->start_lsn) {
         position->epoch = epoch ? epoch : layer.epoch;
-    } else if (writer && lsn <= od_volume_barrier_lsn(writer) && (!epoch || epoch == od_volume_epoch(writer))) {
+    } else if (writer && (wrote = journal_epoch(writer, lsn)) > 0 && epoch <= od_volume_epoch(writer)) {
+        if (epoch && epoch < wrote)
+            OD_TRY(od_fail(err, OD_NOT_FOUND,
+                           "position %llu of epoch %llu was lost in a takeover; what is there now is of epoch %llu",
+                           (unsigned long long)lsn, (unsigned long long)epoch, (unsigned long long)wrote));
         OD_TRY(od_volume_wait_durable(writer, lsn, err));
-        position->epoch = epoch ? epoch : od_volume_epoch(writer);
+        position->epoch = epoch ? epoch : wrote;
     } else {
         OD_TRY(od_fail(err, OD_NOT_FOUND, "the database has no position %llu (it ends at %llu)",
                        (unsigned long long)lsn,
@@ -334,14 +336,12 @@ od_code od_history_snapshot(struct od_store *store, const char *database, const 
     if (name)
         OD_TRY(check_snapshot_free(store, &branch, database, name, err));
     OD_TRY(newest(writer, &branch, &snapshot->position, &snapshot->time_us, err));
-    if (writer) { // with a statement in between two barriers the journal stays open: then the position is in a journal
-        OD_TRY(od_volume_roll(writer, err));
-        OD_TRY(od_volume_publish(writer, err));
-    }
+    if (writer)
+        OD_TRY(od_volume_publish_at(writer, snapshot->position.lsn, err));
+    if (writer && OD_PLANT(SNAPSHOT_TOO_LATE))
+        snapshot->position.lsn = writer->tail;
     OD_TRY(containing_layer(store, &branch, snapshot->position.lsn, &layer, err));
     snapshot->layer = layer.layer;
-    if (od_uuid_is_zero(&layer.layer))
-        (void)containing_journal(writer, snapshot->position.lsn, &snapshot->layer);
     if (uuid) {
         snapshot->snapshot = *uuid;
     } else {
@@ -416,13 +416,13 @@ od_code od_history_branch_at(struct od_store *store, const struct od_meta_branch
     od_code rc = OD_OK;
     struct od_platform *platform = store->options.platform;
     struct od_meta_layer layer;
-    if (writer) {
-        OD_TRY(od_volume_roll(writer, err));
-        OD_TRY(od_volume_publish(writer, err));
-    }
     OD_TRY(containing_layer(store, from, position->lsn, &layer, err));
+    if (od_uuid_is_zero(&layer.layer) && position->lsn != from->start_lsn && writer) {
+        OD_TRY(od_volume_publish_at(writer, position->lsn, err));
+        OD_TRY(containing_layer(store, from, position->lsn, &layer, err));
+    }
     if (od_uuid_is_zero(&layer.layer) && position->lsn != from->start_lsn)
-        OD_TRY(od_fail(err, OD_BUSY, "position %llu is in a journal that a running statement keeps open; try again",
+        OD_TRY(od_fail(err, OD_NOT_FOUND, "position %llu is in no layer of the database",
                        (unsigned long long)position->lsn));
     *branch = (struct od_meta_branch){
         .parent_branch = from->branch,

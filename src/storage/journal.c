@@ -1,5 +1,6 @@
 // journal.c - making, reserving, opening a journal file; see journal.h.
 #include "storage/journal.h"
+#include "storage/planted.h"
 
 #include "base/alloc.h"
 #include "base/limits.h"
@@ -56,7 +57,8 @@ od_code od_journal_create(struct od_platform *platform, const char *directory, c
     OD_TRY(platform->ops->open(platform, journal->path, OD_DISK_CREATE, &journal->file, err));
     OD_TRY(od_journal_reserve(journal, OD_JOURNAL_HEADER_BYTES, err));
     OD_TRY(platform->ops->sync(journal->file, err));
-    OD_TRY(platform->ops->sync_directory(platform, directory, err));
+    if (!OD_PLANT(NAME_NOT_SYNCED))
+        OD_TRY(platform->ops->sync_directory(platform, directory, err));
     *out = journal;
     journal = NULL;
 out:
@@ -147,6 +149,52 @@ void od_journal_retire(struct od_journal *journal, struct od_object *object)
     journal->object = object;
     pthread_rwlock_unlock(&journal->place);
     journal->platform->ops->close(file);
+}
+
+bool od_journal_is_name(const char *name)
+{
+    size_t bytes = strlen(name), suffix = strlen(OD_JOURNAL_SUFFIX);
+    return bytes > suffix && strcmp(name + bytes - suffix, OD_JOURNAL_SUFFIX) == 0;
+}
+
+static od_code copy_bytes(struct od_journal *journal, struct od_disk_file *to, uint64_t bytes, struct od_error *err)
+{
+    od_code rc = OD_OK;
+    const size_t step = 1 * OD_MIB;
+    uint8_t *piece = od_alloc(step);
+    if (!piece)
+        OD_TRY(od_fail(err, OD_NO_MEMORY, "out of memory for reading %s", journal->path));
+    for (uint64_t at = 0; at < bytes;) {
+        size_t part = bytes - at < step ? (size_t)(bytes - at) : step;
+        OD_TRY(od_journal_read(journal, at, piece, part, err));
+        OD_TRY(journal->platform->ops->write(to, at, &(struct iovec){piece, part}, 1, err));
+        at += part;
+    }
+out:
+    od_free(piece);
+    return rc;
+}
+
+od_code od_journal_renew(struct od_journal *journal, const char *directory, uint64_t bytes, struct od_error *err)
+{
+    od_code rc = OD_OK;
+    const struct od_platform_ops *ops = journal->platform->ops;
+    struct od_disk_file *made = NULL;
+    char path[OD_JOURNAL_PATH_BYTES + 8];
+    snprintf(path, sizeof path, "%s" OD_JOURNAL_NEW, journal->path);
+    OD_TRY(ops->open(journal->platform, path, OD_DISK_CREATE, &made, err));
+    OD_TRY(copy_bytes(journal, made, bytes, err));
+    OD_TRY(ops->sync(made, err));
+    OD_TRY(ops->rename(journal->platform, path, journal->path, err));
+    OD_TRY(ops->sync_directory(journal->platform, directory, err));
+    ops->close(journal->file);
+    journal->file = made;
+    journal->reserved = bytes;
+    made = NULL;
+out:
+    if (made)
+        ops->close(made);
+    return rc;
 }
 
 od_code od_journal_reserve(struct od_journal *journal, uint64_t offset, struct od_error *err)

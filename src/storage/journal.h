@@ -15,6 +15,7 @@
 #include <pthread.h>
 
 #define OD_JOURNAL_SUFFIX ".journal"
+#define OD_JOURNAL_NEW ".new" // behind it: a copy that a crash left unfinished
 #define OD_JOURNAL_PATH_BYTES 1024u
 
 struct od_journal {
@@ -31,6 +32,7 @@ struct od_journal {
     uint64_t step;       // of reserving
     bool published;      // the metadata has it
     bool synced;         // closed, and known to be durable up to end_lsn
+    bool sealed;         // its footer and trailer are known to be durable too
     char path[OD_JOURNAL_PATH_BYTES];
 };
 
@@ -54,6 +56,7 @@ OD_CHECKED od_code od_journal_begin(struct od_journal *journal, const struct od_
 // acknowledged; then it may be removed. OD_CORRUPT when the header block is damaged.
 OD_CHECKED od_code od_journal_open(struct od_platform *platform, const char *directory, const char *name, bool *used,
                                    struct od_journal **journal, struct od_error *err);
+bool od_journal_is_name(const char *name); // does a file of this name hold a journal?
 void od_journal_close(struct od_journal *journal); // NULL is fine
 OD_CHECKED od_code od_journal_read(struct od_journal *journal, uint64_t offset, void *out, size_t bytes,
                                    struct od_error *err);
@@ -61,6 +64,10 @@ OD_CHECKED od_code od_journal_size(struct od_journal *journal, uint64_t *bytes, 
 // From now on the bytes are read from `object`, which holds the same; taken over. For a journal that was published: an
 // object store keeps few files open, however many layers there are.
 void od_journal_retire(struct od_journal *journal, struct od_object *object);
+// Copies its first `bytes` bytes to a new, durable file that takes its name: for one that may be on its way into an object
+// store, and so must not be written to. A crash leaves one of the two.
+OD_CHECKED od_code od_journal_renew(struct od_journal *journal, const char *directory, uint64_t bytes,
+                                    struct od_error *err);
 // Reserves disk space up to `offset` and some more. OD_LIMIT: the disk is full; nothing has changed.
 OD_CHECKED od_code od_journal_reserve(struct od_journal *journal, uint64_t offset, struct od_error *err);
 

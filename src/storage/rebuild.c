@@ -83,6 +83,7 @@ static void add_branch(const struct od_rebuild_work *work, const struct od_rebui
         row->dropped_us = branch->drop->dropped_us ? branch->drop->dropped_us : 1;
     row->epoch = branch->epoch + EPOCH_GAP;
     row->epoch_start_lsn = row->tip_lsn;
+    row->held_since = branch->epoch; // who holds it is not known: journals of older epochs are superseded in any case
     const struct od_survey_layer *layer = branch->tip;
     for (size_t i = 0; i < branch->layers && layer; i++) {
         rows->layers[rows->layer_count++] = layer_row(layer);

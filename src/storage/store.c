@@ -227,6 +227,8 @@ static od_code measure(struct od_store *store, struct od_store_database *row, st
         char path[OD_JOURNAL_PATH_BYTES + 300];
         struct od_disk_file *file = NULL;
         uint64_t bytes = 0;
+        if (!od_journal_is_name(names.names[i]))
+            continue;
         snprintf(path, sizeof path, "%s/%s", directory, names.names[i]);
         od_code opened = ops->open(store->options.platform, path, OD_DISK_READ, &file, err);
         if (opened == OD_NOT_FOUND)

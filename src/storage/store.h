@@ -84,8 +84,9 @@ void od_volume_close(struct od_volume *volume);
 OD_CHECKED od_code od_store_resolve(struct od_store *store, const char *name, const char *selector,
                                     struct od_volume *writer, struct od_position *position, struct od_error *err);
 // A named snapshot of the last barrier of `writer` (or of the branch's tip when NULL). Durable, and recorded among the
-// objects, when it returns. The writer is stalled for the roll only; while a statement is between two barriers its journal
-// stays open, and the snapshot names the journal, which becomes the layer of that uuid. name NULL: an automatic one, named by its time.
+// objects, when it returns, and readable from every place. The writer is stalled for the change of journals only. While a
+// statement is between two barriers its journal stays open: the call waits for it up to 10 s, then it is OD_BUSY and nothing
+// was made. name NULL: an automatic one, named by its time.
 OD_CHECKED od_code od_store_snapshot_create(struct od_store *store, const char *database, const char *name,
                                             struct od_volume *writer, struct od_meta_snapshot *snapshot,
                                             struct od_error *err);
@@ -93,8 +94,7 @@ OD_CHECKED od_code od_store_snapshot_list(struct od_store *store, const char *da
                                           size_t *count, struct od_error *err);
 OD_CHECKED od_code od_store_snapshot_drop(struct od_store *store, const char *database, const char *name,
                                           struct od_error *err);
-// A new database that begins at a point of another (selector NULL: now). OD_BUSY: the point is in a journal that a running
-// statement keeps open. `writer` as above.
+// A new database that begins at a point of another (selector NULL: now). `writer` and OD_BUSY as above.
 OD_CHECKED od_code od_store_clone(struct od_store *store, const char *database, const char *selector,
                                   struct od_volume *writer, const char *new_name, struct od_error *err);
 // The database goes on from an earlier point of itself; what it was stays reachable as the snapshot

@@ -19,7 +19,15 @@ struct od_store {
     struct od_volume *readers; // frozen volumes, too
     size_t open_volumes;
     bool reserve_held, reserve_told; // told: that it could not be taken
+    struct od_uuid holder; // zero: not read yet
 };
+
+#define OD_SUPERSEDED_KEPT 32u
+// The uuid of the journal directory, made when it has none yet.
+OD_CHECKED od_code od_store_holder(struct od_store *store, struct od_uuid *holder, struct od_error *err);
+// A journal that is not part of the history any more gets a durable name where no opening looks, if anything was committed
+// in it; then the caller removes the old name. Logs what it holds.
+OD_CHECKED od_code od_superseded_keep(struct od_volume *volume, struct od_journal *journal, struct od_error *err);
 
 // BRANCH's journals: DIRECTORY/UUID. OD_INVALID when too long.
 OD_CHECKED od_code od_store_branch_directory(const struct od_store *store, const struct od_uuid *branch,

@@ -1,6 +1,7 @@
 // volume_append.c - how an operation gets its position and its bytes get into the journal (A1, A2), and how a volume is
 // poisoned (A4).
 #include "storage/bytes.h"
+#include "storage/planted.h"
 #include "storage/store_internal.h"
 
 #include "base/limits.h"
@@ -72,7 +73,10 @@ static od_code prepare_barrier(struct od_volume *volume, struct od_volume_append
     barrier->time_us = now > volume->time_us ? now : volume->time_us + 1;
     barrier->durable_lsn = volume->durable;
     memcpy(barrier->files, volume->files.states, sizeof barrier->files);
-    append->record.bytes = od_barrier_encode(barrier, payload);
+    struct od_barrier written = *barrier;
+    if (OD_PLANT(LEDGER_APART))
+        written.has_entry = false;
+    append->record.bytes = od_barrier_encode(&written, payload);
     append->record.payload_hash = od_storage_hash(payload, append->record.bytes, 0);
     append->payload = payload;
     return OD_OK;
@@ -85,6 +89,8 @@ static void apply_barrier(struct od_volume *volume, struct od_barrier *barrier)
     volume->time_us = barrier->time_us;
     volume->watermark = barrier->durable_lsn;
     volume->barriers++;
+    if (OD_PLANT(DURABLE_TOO_EARLY))
+        volume->durable = volume->barrier;
     if (!barrier->has_entry)
         return;
     barrier->entry.time_us = barrier->time_us;

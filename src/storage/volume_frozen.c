@@ -28,7 +28,8 @@ out:
 }
 
 // The journals of an open writer from `depth` on, up to the one that holds the position.
-static od_code add_journals(struct od_volume *volume, uint32_t depth, uint64_t lsn, struct od_error *err)
+static od_code add_journals(struct od_volume *volume, uint32_t depth, uint64_t lsn, uint64_t epoch,
+                            struct od_error *err)
 {
     od_code rc = OD_OK;
     struct od_store *store = volume->store;
@@ -46,6 +47,13 @@ static od_code add_journals(struct od_volume *volume, uint32_t depth, uint64_t l
                 break;
             char name[OD_UUID_TEXT_BYTES + sizeof OD_JOURNAL_SUFFIX];
             bool used = false;
+            if (epoch && epoch < open->header.epoch) {
+                rc = od_fail(err, OD_NOT_FOUND,
+                             "position %llu of epoch %llu was lost in a takeover; what is there now is of epoch %llu",
+                             (unsigned long long)lsn, (unsigned long long)epoch,
+                             (unsigned long long)open->header.epoch);
+                break;
+            }
             od_uuid_format(&open->header.layer, name);
             memcpy(name + OD_UUID_TEXT_BYTES - 1, OD_JOURNAL_SUFFIX, sizeof OD_JOURNAL_SUFFIX);
             rc = od_journal_open(volume->platform, writer->directory, name, &used, &journal, err);
@@ -104,7 +112,7 @@ static od_code load_frozen(struct od_volume *volume, const struct od_position *p
     footer.files.blocks.load_context = lineage;
     if (end < position->lsn) {
         uint32_t depth = (uint32_t)lineage->count;
-        OD_TRY(add_journals(volume, depth, position->lsn, err));
+        OD_TRY(add_journals(volume, depth, position->lsn, position->epoch, err));
         for (size_t i = depth; i < lineage->count; i++) {
             struct od_journal *journal = lineage->entries[i].journal;
             uint64_t until = i + 1 < lineage->count ? lineage->entries[i + 1].journal->header.first_lsn : position->lsn;

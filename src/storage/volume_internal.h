@@ -83,6 +83,9 @@ OD_CHECKED od_code od_volume_watermark(struct od_volume *volume, struct od_error
 // Goes over to `next`, at the last barrier, which is also the end of the content. Under `lock`; room for one more source
 // was made with `next`. A failure poisons.
 void od_volume_switch(struct od_volume *volume);
+// Makes a durable layer of everything up to a barrier's end: closes its journal, publishes it. A statement between two
+// barriers keeps its journal open: it is waited for, up to 10 s when there are threads, then OD_BUSY.
+OD_CHECKED od_code od_volume_publish_at(struct od_volume *volume, uint64_t lsn, struct od_error *err);
 // Makes `next` and room for it. Not under `lock`.
 OD_CHECKED od_code od_volume_prepare_next(struct od_volume *volume, struct od_error *err);
 // Answers those whose position is durable now, or never will be. Not under `lock`.
@@ -93,8 +96,10 @@ struct od_volume *od_volume_new(struct od_store *store); // NULL: out of memory
 void od_volume_free(struct od_volume *volume);
 // Syncs the closed journals, also when nothing new was written.
 OD_CHECKED od_code od_volume_sync_closed(struct od_volume *volume, struct od_error *err);
-// Has a crash left it sealed? Then all its barriers had been durable, and it may be an object already.
-bool od_volume_is_sealed(struct od_journal *journal, uint64_t window_us);
+// Is there a footer behind its last barrier? It may be read, and not be on disk: a sync of it may have failed.
+bool od_volume_looks_sealed(struct od_journal *journal, uint64_t window_us);
+// Q4: OD_OK: the object of this journal is there. OD_NOT_FOUND: it is not. OD_CORRUPT: it is something else.
+OD_CHECKED od_code od_volume_check_object(struct od_volume *volume, struct od_journal *journal, struct od_error *err);
 // Seals a closed, durable journal: footer and trailer behind its last barrier, synced. Nothing when it is sealed already.
 OD_CHECKED od_code od_volume_seal(struct od_volume *volume, struct od_journal *journal, struct od_error *err);
 // The state at the end of a sealed layer or at a barrier within it (UINT64_MAX: its end). *footer: od_footer_release.

@@ -3,14 +3,17 @@
 // Opening finds the branch's journals by listing their directory (not in the metadata: a journal is there before anybody
 // could have said so elsewhere), puts them in order by what each says it continues, recovers the last durable barrier, and
 // goes on in a new journal. A journal in use that does not fit into the chain is never passed over: it may hold
-// acknowledged commits that the metadata has forgotten. The one exception is a journal whose parent lost its own tail in a
-// crash, when no journal says that anything beyond that tail was ever durable: none of it was acknowledged.
+// acknowledged commits that the metadata has forgotten. There are two exceptions: a journal whose parent lost its own tail
+// in a crash, when no journal says that anything beyond that tail was ever durable: none of it was acknowledged; and one
+// that another place's takeover left behind (holder.c).
+#include "storage/planted.h"
 #include "storage/store_internal.h"
 
 #include "base/alloc.h"
 #include "base/limits.h"
 #include "base/log.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -48,10 +51,16 @@ static int in_order(const void *a, const void *b)
     return left->header.epoch < right->header.epoch ? -1 : left->header.epoch > right->header.epoch;
 }
 
-static bool is_journal(const char *name)
+// A copy that was not finished (od_journal_renew).
+static od_code remove_leftover(struct od_volume *volume, const char *name, struct od_error *err)
 {
-    size_t bytes = strlen(name), suffix = strlen(OD_JOURNAL_SUFFIX);
-    return bytes > suffix && strcmp(name + bytes - suffix, OD_JOURNAL_SUFFIX) == 0;
+    static const char suffix[] = OD_JOURNAL_SUFFIX OD_JOURNAL_NEW;
+    char path[OD_JOURNAL_PATH_BYTES + 300];
+    size_t bytes = strlen(name);
+    if (bytes < sizeof suffix || strcmp(name + bytes - (sizeof suffix - 1), suffix) != 0)
+        return OD_OK;
+    snprintf(path, sizeof path, "%s/%s", volume->directory, name);
+    return volume->platform->ops->remove(volume->platform, path, err);
 }
 
 // The journals in use, in order of position, and the unused ones.
@@ -69,7 +78,8 @@ static od_code find_journals(struct od_volume *volume, struct found *found, stru
         OD_TRY(od_fail(err, OD_NO_MEMORY, "out of memory for the journals of %s", volume->name));
     for (size_t i = 0; i < names.count; i++) {
         bool used = false;
-        if (!is_journal(names.names[i]))
+        OD_TRY(remove_leftover(volume, names.names[i], err));
+        if (!od_journal_is_name(names.names[i]))
             continue;
         OD_TRY(od_journal_open(platform, volume->directory, names.names[i], &used, &journal, err));
         if (used) {
@@ -121,11 +131,22 @@ static bool is_published(const struct od_volume *volume, const struct od_journal
     return depth < end->depth && od_uuid_equal(&volume->lineage.entries[depth].layer, &journal->header.layer);
 }
 
+// M6: another place took over after it was written.
+static bool is_superseded(const struct od_volume *volume, const struct od_journal *journal)
+{
+    return journal->header.epoch < volume->branch.held_since && !OD_PLANT(SUPERSEDED_REPLAYED);
+}
+
+static bool is_over(const struct od_volume *volume, const struct od_journal *journal, const struct chain_end *end)
+{
+    return is_published(volume, journal, end) || is_superseded(volume, journal);
+}
+
 static od_code scan_journals(const struct od_volume *volume, struct found *found, const struct chain_end *end,
                              struct od_error *err)
 {
     for (size_t i = 0; i < found->count; i++) {
-        if (is_published(volume, found->journals[i], end))
+        if (is_over(volume, found->journals[i], end))
             continue;
         od_code rc = od_journal_scan(found->journals[i], &found->ends[i], err);
         if (rc != OD_OK)
@@ -167,13 +188,14 @@ static od_code recover_journals(struct od_volume *volume, struct found *found, s
                                 struct od_error *err)
 {
     od_code rc = OD_OK;
+    const struct chain_end tip = *end;
     struct od_uuid below = end->layer; // of the last journal seen, with barriers or without
     const struct od_journal *last = NULL;
     OD_TRY(scan_journals(volume, found, end, err));
     for (size_t i = 0; i < found->count; i++) {
         struct od_journal *journal = found->journals[i];
         struct od_journal_end scanned = found->ends[i];
-        if (is_published(volume, journal, end))
+        if (is_over(volume, journal, end))
             continue;
         if (journal->header.first_lsn > end->lsn && found->durable_lsn <= end->lsn &&
             (od_uuid_equal(&journal->header.parent, &below) || is_unused(found, &journal->header.parent)))
@@ -196,6 +218,10 @@ static od_code recover_journals(struct od_volume *volume, struct found *found, s
         od_lineage_add(&volume->lineage, &journal->header.layer, journal);
         found->journals[i] = NULL;
     }
+    for (size_t i = 0; i < found->count; i++)
+        if (found->journals[i] && is_superseded(volume, found->journals[i]) &&
+            !is_published(volume, found->journals[i], &tip))
+            OD_TRY(od_superseded_keep(volume, found->journals[i], err));
     OD_TRY(remove_rest(volume, found, err));
 out:
     return rc;
@@ -271,16 +297,26 @@ out:
 }
 
 // Opening proves nothing about what the kernel still holds. After a sync that failed, reads show pages that no later sync
-// writes, since they count as clean: so what no journal says was durable is written again (not in a sealed one, which was
-// durable before, and may be an object already), and all is synced before anybody builds on it.
+// writes, since they count as clean. So of a journal that is no layer yet nothing is trusted but what a record says was
+// durable: the rest of its records is written again, and all is synced before anybody builds on it. A footer is trusted
+// only when the object is there, which was made after the footer's sync; else od_volume_seal makes it anew. And since an
+// object may still come of a file with a footer, such a file is not written to: a copy takes its place.
 static od_code sync_recovered(struct od_volume *volume, uint64_t durable_lsn, struct od_error *err)
 {
     od_code rc = OD_OK;
     for (size_t i = volume->publish_from; i < volume->lineage.count; i++) {
         struct od_journal *journal = volume->lineage.entries[i].journal;
-        if (journal->end_lsn > durable_lsn && !od_volume_is_sealed(journal, volume->ledger.window_us))
-            OD_TRY(write_again(journal, durable_lsn, err));
-        OD_TRY(volume->platform->ops->sync(journal->file, err));
+        if (od_volume_looks_sealed(journal, volume->ledger.window_us)) {
+            rc = od_volume_check_object(volume, journal, err);
+            journal->sealed = rc == OD_OK;
+            if (rc == OD_NOT_FOUND)
+                rc = od_journal_renew(journal, volume->directory, od_journal_offset(journal, journal->end_lsn), err);
+            OD_TRY(rc);
+        } else {
+            if (journal->end_lsn > durable_lsn && !OD_PLANT(CACHE_TRUSTED))
+                OD_TRY(write_again(journal, durable_lsn, err));
+            OD_TRY(volume->platform->ops->sync(journal->file, err));
+        }
         journal->synced = true;
     }
     OD_TRY(volume->platform->ops->sync_directory(volume->platform, volume->directory, err));
@@ -384,6 +420,7 @@ static od_code open_once(struct od_store *store, const char *name, bool force, s
     od_code rc = OD_OK;
     struct od_metastore *meta = store->options.metadata;
     struct od_meta_database database;
+    struct od_uuid holder;
     struct found found = {0};
     bool listed = false;
     struct od_volume *volume = od_volume_new(store);
@@ -394,8 +431,12 @@ static od_code open_once(struct od_store *store, const char *name, bool force, s
     volume->branch.branch = database.branch;
     OD_TRY(enlist(volume, err));
     listed = true;
-    OD_TRY(meta->ops->epoch_acquire(meta, &database.branch, store->options.owner, OD_LEASE_US, force, &volume->branch,
-                                    err));
+    OD_TRY(od_store_holder(store, &holder, err));
+    if (OD_PLANT(EPOCH_USED_AGAIN))
+        OD_TRY(meta->ops->branch_get(meta, &database.branch, &volume->branch, err));
+    if (!OD_PLANT(EPOCH_USED_AGAIN) || volume->branch.epoch == 0)
+        OD_TRY(meta->ops->epoch_acquire(meta, &database.branch, store->options.owner, &holder, OD_LEASE_US, force,
+                                        &volume->branch, err));
     volume->epoch = volume->branch.epoch;
     OD_TRY(od_store_branch_directory(store, &database.branch, volume->directory, err));
     OD_TRY(volume->platform->ops->make_directory(volume->platform, volume->directory, err));
@@ -469,7 +510,9 @@ void od_volume_close(struct od_volume *volume)
     od_volume_answer(volume);
     remove_unused(volume);
     struct od_metastore *meta = volume->store->options.metadata;
-    if (meta->ops->lease_release(meta, &volume->branch.branch, volume->epoch, &err) != OD_OK)
+    bool own = !od_uuid_is_zero(&volume->branch.tip_layer);
+    bool published = rc == OD_OK && volume->barrier == (own ? volume->branch.tip_lsn : volume->branch.start_lsn);
+    if (meta->ops->lease_release(meta, &volume->branch.branch, volume->epoch, published, &err) != OD_OK)
         od_log(OD_LOG_WARN, "storage", "giving back the lease of %s: %s", volume->name, err.message);
     delist(volume);
     od_volume_free(volume);

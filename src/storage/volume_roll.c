@@ -4,6 +4,10 @@
 // journal becomes durable only after the old one was synced (A3).
 #include "storage/store_internal.h"
 
+#include "os/clock.h"
+
+#define STATEMENT_WAIT_MS 10000u
+
 od_code od_volume_prepare_next(struct od_volume *volume, struct od_error *err)
 {
     od_code rc = OD_OK;
@@ -68,6 +72,7 @@ void od_volume_switch(struct od_volume *volume)
     volume->current = next;
     volume->next = NULL;
     volume->roll_wanted = false;
+    pthread_cond_broadcast(&volume->moved);
 }
 
 static bool flights_from(const struct od_volume *volume)
@@ -98,4 +103,27 @@ od_code od_volume_roll(struct od_volume *volume, struct od_error *err)
         od_volume_switch(volume);
     pthread_mutex_unlock(&volume->lock);
     return od_volume_health(volume, err);
+}
+
+od_code od_volume_publish_at(struct od_volume *volume, uint64_t lsn, struct od_error *err)
+{
+    od_code rc = OD_OK;
+    // Without threads nobody else could end the statement.
+    uint64_t until = volume->store->options.threads ? od_clock_ms() + STATEMENT_WAIT_MS : 0;
+    OD_TRY(od_volume_wait_durable(volume, lsn, err));
+    OD_TRY(od_volume_roll(volume, err));
+    pthread_mutex_lock(&volume->lock);
+    bool waiting = until > 0;
+    while (volume->current->header.first_lsn < lsn && !volume->poisoned && waiting)
+        waiting = od_cond_wait_until(&volume->moved, &volume->lock, until);
+    bool closed = volume->current->header.first_lsn >= lsn;
+    pthread_mutex_unlock(&volume->lock);
+    OD_TRY(od_volume_health(volume, err));
+    if (!closed)
+        OD_TRY(od_fail(err, OD_BUSY,
+                       "a running statement of %s keeps the journal of position %llu open; try again when it has ended",
+                       volume->name, (unsigned long long)lsn));
+    OD_TRY(od_volume_publish(volume, err));
+out:
+    return rc;
 }

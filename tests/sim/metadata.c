@@ -110,6 +110,8 @@ static od_code create_snapshot(struct sim_metadata *m, const struct od_meta_snap
         return OD_OK;
     if (old)
         return od_fail(err, OD_EXISTS, "snapshot %s exists", snapshot->name);
+    if (!od_uuid_is_zero(&snapshot->layer) && !layer_find(m, &snapshot->layer))
+        return od_fail(err, OD_NOT_FOUND, "no such layer");
     m->snapshots = row_add(m->snapshots, &m->snapshot_count, sizeof *snapshot, snapshot);
     return OD_OK;
 }
@@ -371,33 +373,25 @@ static od_code meta_branch_list(struct od_metastore *store, struct od_meta_branc
 }
 
 static od_code meta_epoch_acquire(struct od_metastore *store, const struct od_uuid *uuid, const char *owner,
-                                  uint64_t lease_us, bool force, struct od_meta_branch *row, struct od_error *err)
+                                  const struct od_uuid *holder, uint64_t lease_us, bool force,
+                                  struct od_meta_branch *row, struct od_error *err)
 {
     struct sim_metadata *m = link_of(store)->metadata;
     bool forget, effect;
     od_code rc = begin_change(link_of(store), "epoch_acquire", owner, &forget, &effect, err);
     if (effect) {
         struct od_meta_branch *branch = branch_find(m, uuid);
-        const uint64_t now = tick(m);
-        if (!branch) {
-            rc = od_fail(err, OD_NOT_FOUND, "no such branch");
-        } else if (!force && branch->owner[0] && strcmp(branch->owner, owner) != 0 && branch->lease_until_us > now) {
-            rc = od_fail(err, OD_LOCKED, "%s holds the branch for another %llu us", branch->owner,
-                         (unsigned long long)(branch->lease_until_us - now));
-        } else {
-            branch->epoch++;
-            branch->epoch_start_lsn = branch->tip_lsn;
-            branch->lease_until_us = now + lease_us;
-            memset(branch->owner, 0, sizeof branch->owner);
-            strncpy(branch->owner, owner, sizeof branch->owner - 1);
+        rc = branch ? od_meta_branch_acquire(branch, owner, holder, tick(m), lease_us, force, err)
+                    : od_fail(err, OD_NOT_FOUND, "no such branch");
+        if (rc == OD_OK)
             *row = *branch;
-        }
     }
     return end_change(link_of(store), "epoch_acquire", owner, forget, rc, err);
 }
 
+// lease_us 0: given back.
 static od_code lease_set(struct od_metastore *store, const char *what, const struct od_uuid *uuid, uint64_t epoch,
-                         uint64_t lease_us, struct od_error *err)
+                         uint64_t lease_us, bool published, struct od_error *err)
 {
     struct sim_metadata *m = link_of(store)->metadata;
     bool forget, effect;
@@ -408,8 +402,10 @@ static od_code lease_set(struct od_metastore *store, const char *what, const str
             rc = od_fail(err, OD_NOT_FOUND, "no such branch");
         else if (branch->epoch != epoch)
             rc = od_fail(err, OD_FENCED, "the branch is at epoch %llu", (unsigned long long)branch->epoch);
+        else if (lease_us)
+            branch->lease_until_us = tick(m) + lease_us;
         else
-            branch->lease_until_us = lease_us ? tick(m) + lease_us : 0;
+            od_meta_branch_release(branch, published);
     }
     return end_change(link_of(store), what, "branch", forget, rc, err);
 }
@@ -417,13 +413,13 @@ static od_code lease_set(struct od_metastore *store, const char *what, const str
 static od_code meta_lease_renew(struct od_metastore *store, const struct od_uuid *branch, uint64_t epoch,
                                 uint64_t lease_us, struct od_error *err)
 {
-    return lease_set(store, "lease_renew", branch, epoch, lease_us, err);
+    return lease_set(store, "lease_renew", branch, epoch, lease_us ? lease_us : 1, false, err);
 }
 
 static od_code meta_lease_release(struct od_metastore *store, const struct od_uuid *branch, uint64_t epoch,
-                                  struct od_error *err)
+                                  bool published, struct od_error *err)
 {
-    return lease_set(store, "lease_release", branch, epoch, 0, err);
+    return lease_set(store, "lease_release", branch, epoch, 0, published, err);
 }
 
 static od_code meta_layer_publish(struct od_metastore *store, const struct od_meta_layer *layer,

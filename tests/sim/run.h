@@ -25,6 +25,7 @@
 struct run_database {
     char name[32];
     bool exists;
+    bool late; // a call that was to clone it failed, and may still take place: then it is what `line` says
     struct model_line line;
     int writer;                           // the machine whose volume is the current writer; -1: none
     int last_writer;                      // whose journals may go on; -1: none

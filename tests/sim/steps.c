@@ -354,7 +354,7 @@ static void clone_database(struct writer *w)
     struct run *run = w->run;
     size_t number = 0;
     struct od_error err = {0};
-    while (number < RUN_DATABASES && run->databases[number].exists)
+    while (number < RUN_DATABASES && (run->databases[number].exists || run->databases[number].late))
         number++;
     if (number == RUN_DATABASES)
         return;
@@ -364,13 +364,14 @@ static void clone_database(struct writer *w)
         return;
     const od_code rc = od_store_clone(run->opened[w->host], w->database->name, NULL, w->volume, copy->name, &err);
     judge(w, rc, &err, "clone");
-    if (rc != OD_OK)
+    copy->exists = rc == OD_OK;
+    copy->late = rc != OD_OK && rc != OD_BUSY;
+    if (!copy->exists && !copy->late)
         return;
-    copy->exists = true;
     copy->blocks = w->database->blocks;
     copy->writer = copy->last_writer = -1;
     model_line_begin(&copy->line, &w->database->line.barriers[last].state, 0, w->database->line.barriers[last].lsn);
-    run_say(run, "%s is a clone of %s", copy->name, w->database->name);
+    run_say(run, "%s is%s a clone of %s", copy->name, copy->late ? " perhaps" : "", w->database->name);
 }
 
 // ---- machines
@@ -412,13 +413,19 @@ static void create_database(struct run *run, size_t number)
     struct run_database *database = &run->databases[number];
     const size_t host = run_below(run, RUN_HOSTS);
     struct od_error err = {0};
-    if (od_store_create(run->opened[host], database->name, &err) != OD_OK) {
+    const od_code rc = od_store_create(run->opened[host], database->name, &err);
+    const bool cloned = rc == OD_EXISTS && database->late;
+    if (rc != OD_OK && !cloned) {
         run_fail(run, "%s is not created: %s", database->name, err.message);
         return;
     }
     const struct model_state empty = {0};
-    model_line_begin(&database->line, &empty, 0, 0);
+    if (!cloned) {
+        model_line_release(&database->line);
+        model_line_begin(&database->line, &empty, 0, 0);
+    }
     database->exists = true;
+    database->late = false;
     run_open_writer(run, number, host);
 }
 

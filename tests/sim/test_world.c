@@ -272,9 +272,10 @@ static void only_the_current_epoch_publishes_on_the_expected_tip(void **state)
     struct od_meta_layer layer = {.layer = {{2}}, .branch = {{1}}, .epoch = 1, .end_lsn = 100, .key = "l"};
     const struct od_uuid none = {{0}}, other = {{9}};
     assert_int_equal(store->ops->database_create(store, "db", &branch, NULL), OD_OK);
-    assert_int_equal(store->ops->epoch_acquire(store, &branch.branch, "north", 1000000, false, &branch, NULL), OD_OK);
+    assert_int_equal(
+        store->ops->epoch_acquire(store, &branch.branch, "north", &layer.layer, 1000000, false, &branch, NULL), OD_OK);
     assert_int_equal(branch.epoch, 1);
-    assert_int_equal(store->ops->epoch_acquire(store, &branch.branch, "south", 1000000, false, &branch, NULL),
+    assert_int_equal(store->ops->epoch_acquire(store, &branch.branch, "south", &other, 1000000, false, &branch, NULL),
                      OD_LOCKED);
     assert_int_equal(store->ops->layer_publish(store, &layer, &other, NULL), OD_STALE);
     assert_int_equal(store->ops->layer_publish(store, &layer, &none, NULL), OD_OK);
@@ -286,7 +287,8 @@ static void only_the_current_epoch_publishes_on_the_expected_tip(void **state)
     world.host.faults.row_late = 1000;
     assert_int_equal(store->ops->layer_publish(store, &next, &layer.layer, NULL), OD_OUTCOME_UNKNOWN);
     world.host.faults.row_late = 0;
-    assert_int_equal(store->ops->epoch_acquire(store, &branch.branch, "south", 1000000, true, &branch, NULL), OD_OK);
+    assert_int_equal(store->ops->epoch_acquire(store, &branch.branch, "south", &other, 1000000, true, &branch, NULL),
+                     OD_OK);
     assert_int_equal(branch.epoch, 2);
     assert_int_equal(branch.epoch_start_lsn, 100);
     sim_stores_deliver(&world.stores, &world.random, 1000); // arrives after the takeover: without effect

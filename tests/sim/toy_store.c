@@ -49,6 +49,7 @@ struct waiting {
 
 struct od_volume {
     struct od_store *store;
+    struct od_uuid place; // from the owner's name
     char name[OD_META_NAME_BYTES];
     struct od_meta_branch branch;
     struct model_state state;
@@ -506,6 +507,7 @@ static od_code volume_new(struct od_store *store, const char *name, struct od_vo
     snprintf(volume->name, sizeof volume->name, "%s", name);
     od_buf_init(&volume->stream, 256u * 1024 * 1024);
     *out = volume;
+    memcpy(volume->place.bytes, options->owner, strnlen(options->owner, sizeof volume->place.bytes));
     od_code rc = options->metadata->ops->database_get(options->metadata, name, &row, err);
     if (rc == OD_OK)
         rc = options->metadata->ops->branch_get(options->metadata, &row.branch, &volume->branch, err);
@@ -539,8 +541,8 @@ od_code od_volume_open(struct od_store *store, const char *name, bool force, str
     if (!mine)
         OD_TRY(newest_journal(volume, true, old, &old_base, err));
     if (toy_bug != TOY_BUG_NO_EPOCH || volume->branch.epoch == 0)
-        OD_TRY(options->metadata->ops->epoch_acquire(options->metadata, &branch, options->owner, 1000000, force,
-                                                     &volume->branch, err));
+        OD_TRY(options->metadata->ops->epoch_acquire(options->metadata, &branch, options->owner, &volume->place, 1000000,
+                                                     force, &volume->branch, err));
     volume->base_lsn = volume->barrier_lsn = volume->tip_lsn = volume->branch.tip_lsn;
     OD_TRY(replay_layers(volume, &volume->branch.tip_layer, UINT64_MAX, err));
     if (mine)

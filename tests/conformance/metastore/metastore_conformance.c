@@ -77,11 +77,13 @@ static struct od_meta_branch create(const char *text)
     return branch;
 }
 
+static const struct od_uuid place = {{0x7a}}, another_place = {{0x7b}};
+
 static struct od_meta_branch acquire(const struct od_uuid *branch, const char *owner)
 {
     struct od_error err = {0};
     struct od_meta_branch row = {0};
-    expect(store->ops->epoch_acquire(store, branch, owner, LEASE_US, true, &row, &err), OD_OK, &err);
+    expect(store->ops->epoch_acquire(store, branch, owner, &place, LEASE_US, true, &row, &err), OD_OK, &err);
     return row;
 }
 
@@ -163,7 +165,7 @@ static void a_database_is_made_found_and_dropped(void **state)
     expect(store->ops->database_get(store, name("a"), &database, &err), OD_NOT_FOUND, &err);
     expect(store->ops->database_drop(store, name("a"), &err), OD_NOT_FOUND, &err);
     assert_true(branch_now(&branch.branch).dropped_us > 0);
-    expect(store->ops->epoch_acquire(store, &branch.branch, "w", LEASE_US, false, &row, &err), OD_NOT_FOUND, &err);
+    expect(store->ops->epoch_acquire(store, &branch.branch, "w", &place, LEASE_US, false, &row, &err), OD_NOT_FOUND, &err);
     expect(store->ops->database_create(store, name("a"), &other, &err), OD_OK, &err); // the name is free
 }
 
@@ -252,28 +254,64 @@ static void epochs_rise_and_a_lease_keeps_others_out(void **state)
     struct od_error err = {0};
     struct od_meta_branch branch = create("a"), row;
     uint64_t now;
-    expect(store->ops->epoch_acquire(store, &branch.branch, "one", LEASE_US, false, &row, &err), OD_OK, &err);
+    expect(store->ops->epoch_acquire(store, &branch.branch, "one", &place, LEASE_US, false, &row, &err), OD_OK, &err);
     assert_int_equal(row.epoch, 1);
     assert_string_equal(row.owner, "one");
     expect(store->ops->now(store, &now, &err), OD_OK, &err);
     assert_in_range(row.lease_until_us, now + LEASE_US / 2, now + LEASE_US);
-    expect(store->ops->epoch_acquire(store, &branch.branch, "two", LEASE_US, false, &row, &err), OD_LOCKED, &err);
+    expect(store->ops->epoch_acquire(store, &branch.branch, "two", &another_place, LEASE_US, false, &row, &err), OD_LOCKED, &err);
     assert_non_null(strstr(err.message, "one"));
-    expect(store->ops->epoch_acquire(store, &branch.branch, "one", LEASE_US, false, &row, &err), OD_OK, &err);
+    assert_non_null(strstr(err.message, "lease"));
+    expect(store->ops->epoch_acquire(store, &branch.branch, "one", &place, LEASE_US, false, &row, &err), OD_OK, &err);
     assert_int_equal(row.epoch, 2);
-    expect(store->ops->epoch_acquire(store, &branch.branch, "two", LEASE_US, true, &row, &err), OD_OK, &err);
+    expect(store->ops->epoch_acquire(store, &branch.branch, "two", &another_place, LEASE_US, true, &row, &err), OD_OK, &err);
     assert_int_equal(row.epoch, 3);
     expect(store->ops->lease_renew(store, &branch.branch, 2, LEASE_US, &err), OD_FENCED, &err);
     assert_non_null(strstr(err.message, "two"));
-    expect(store->ops->lease_release(store, &branch.branch, 2, &err), OD_FENCED, &err);
+    expect(store->ops->lease_release(store, &branch.branch, 2, false, &err), OD_FENCED, &err);
     expect(store->ops->lease_renew(store, &branch.branch, 3, 2 * LEASE_US, &err), OD_OK, &err);
     assert_true(branch_now(&branch.branch).lease_until_us > now + LEASE_US * 3 / 2);
-    expect(store->ops->lease_release(store, &branch.branch, 3, &err), OD_OK, &err);
-    expect(store->ops->epoch_acquire(store, &branch.branch, "one", 1, false, &row, &err), OD_OK, &err);
+    expect(store->ops->lease_release(store, &branch.branch, 3, false, &err), OD_OK, &err);
+    expect(store->ops->epoch_acquire(store, &branch.branch, "one", &another_place, 1, false, &row, &err), OD_OK, &err);
     assert_int_equal(row.epoch, 4);
     struct od_uuid none = new_uuid();
-    expect(store->ops->epoch_acquire(store, &none, "one", LEASE_US, false, &row, &err), OD_NOT_FOUND, &err);
+    expect(store->ops->epoch_acquire(store, &none, "one", &place, LEASE_US, false, &row, &err), OD_NOT_FOUND, &err);
     expect(store->ops->lease_renew(store, &none, 1, LEASE_US, &err), OD_NOT_FOUND, &err);
+}
+
+static void another_place_takes_over_by_force_only(void **state)
+{
+    (void)state;
+    struct od_error err = {0};
+    struct od_meta_branch branch = create("a"), row;
+    const struct od_uuid *b = &branch.branch;
+    expect(store->ops->epoch_acquire(store, b, "one", &place, LEASE_US, false, &row, &err), OD_OK, &err);
+    assert_true(od_uuid_equal(&row.holder, &place));
+    assert_int_equal(row.held_since, 0);
+    expect(store->ops->lease_release(store, b, 1, false, &err), OD_OK, &err);
+    expect(store->ops->epoch_acquire(store, b, "two", &another_place, LEASE_US, false, &row, &err), OD_LOCKED, &err);
+    assert_non_null(strstr(err.message, "one"));
+    assert_non_null(strstr(err.message, "another place"));
+    expect(store->ops->epoch_acquire(store, b, "two", &place, LEASE_US, false, &row, &err), OD_OK, &err);
+    assert_int_equal(row.held_since, 0); // the same place goes on with what it has
+    expect(store->ops->epoch_acquire(store, b, "one", &another_place, LEASE_US, true, &row, &err), OD_OK, &err);
+    assert_int_equal(row.epoch, 3);
+    assert_int_equal(row.held_since, 3);
+    assert_true(od_uuid_equal(&row.holder, &another_place));
+    expect(store->ops->lease_release(store, b, 2, true, &err), OD_FENCED, &err);
+    assert_int_equal(branch_now(b).held_since, 3);
+    // All of it is in layers: any place may go on, and no older journal counts.
+    expect(store->ops->lease_release(store, b, 3, true, &err), OD_OK, &err);
+    row = branch_now(b);
+    assert_true(od_uuid_is_zero(&row.holder));
+    assert_int_equal(row.held_since, 4);
+    expect(store->ops->epoch_acquire(store, b, "two", &place, LEASE_US, false, &row, &err), OD_OK, &err);
+    assert_int_equal(row.epoch, 4);
+    assert_int_equal(row.held_since, 4);
+    assert_true(od_uuid_equal(&row.holder, &place));
+    row = branch_now(b);
+    assert_int_equal(row.held_since, 4);
+    assert_true(od_uuid_equal(&row.holder, &place));
 }
 
 static void a_layer_goes_on_top_of_the_expected_tip(void **state)
@@ -509,7 +547,7 @@ static void *race_writer(void *opaque)
     pthread_barrier_wait(&together);
     for (int turn = 0; turn < 4; turn++) {
         struct od_meta_branch tip;
-        od_code rc = store->ops->epoch_acquire(store, &raced, owner, LEASE_US, true, &tip, &err);
+        od_code rc = store->ops->epoch_acquire(store, &raced, owner, &place, LEASE_US, true, &tip, &err);
         racer->epochs[turn] = rc == OD_OK ? tip.epoch : 0;
         for (int i = 0; rc == OD_OK && i < 3; i++) {
             struct od_meta_layer layer = next_layer(&tip, tip.epoch, 10);
@@ -611,6 +649,7 @@ int metastore_conformance_run(const struct metastore_subject *which)
         METASTORE_TEST(lists_are_complete_and_in_order),
         METASTORE_TEST(a_name_is_pointed_to_a_new_branch),
         METASTORE_TEST(epochs_rise_and_a_lease_keeps_others_out),
+        METASTORE_TEST(another_place_takes_over_by_force_only),
         METASTORE_TEST(a_layer_goes_on_top_of_the_expected_tip),
         METASTORE_TEST(a_lower_epoch_adds_nothing),
         METASTORE_TEST(a_layer_in_use_is_not_forgotten),

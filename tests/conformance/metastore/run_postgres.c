@@ -50,7 +50,7 @@ static od_code new_database(struct od_metastore *store, struct od_meta_branch *b
     od_random_id(name);
     *branch = (struct od_meta_branch){.branch = new_uuid()};
     od_code rc = store->ops->database_create(store, name, branch, err);
-    return rc == OD_OK ? store->ops->epoch_acquire(store, &branch->branch, "w", 1000000, false, branch, err) : rc;
+    return rc == OD_OK ? store->ops->epoch_acquire(store, &branch->branch, "w", &branch->branch, 1000000, false, branch, err) : rc;
 }
 
 static int lost_answer(void)

@@ -7,6 +7,8 @@
 #include <string.h>
 #include <unistd.h>
 
+static const struct od_uuid branch_holder = {{0x7a}};
+
 static od_code open_shared(void *context, struct od_metastore **store, struct od_error *err)
 {
     (void)context;
@@ -74,6 +76,26 @@ static void files_that_are_not_ours_are_refused_untouched(void **state)
     execute("m", "PRAGMA user_version=7");
     assert_int_equal(od_metastore_sqlite_open(in_scratch("m"), true, &store, &err), OD_UNSUPPORTED);
     assert_non_null(strstr(err.message, "version 7"));
+}
+
+static void an_older_file_is_brought_to_this_version(void **state)
+{
+    (void)state;
+    struct od_error err = {0};
+    struct od_metastore *store;
+    struct od_meta_branch branch = {.branch = {{1}}}, row;
+    assert_int_equal(od_metastore_sqlite_open(in_scratch("m"), true, &store, &err), OD_OK);
+    assert_int_equal(store->ops->database_create(store, "a", &branch, &err), OD_OK);
+    od_metastore_close(store);
+    execute("m", "ALTER TABLE branch DROP COLUMN holder; ALTER TABLE branch DROP COLUMN held_since;"
+                 "PRAGMA user_version=1"); // as version 1 made it
+    for (int round = 0; round < 2; round++) {
+        assert_int_equal(od_metastore_sqlite_open(in_scratch("m"), false, &store, &err), OD_OK);
+        assert_int_equal(store->ops->branch_get(store, &branch.branch, &row, &err), OD_OK);
+        assert_true(od_uuid_is_zero(&row.holder));
+        assert_int_equal(row.held_since, 0);
+        od_metastore_close(store);
+    }
 }
 
 static void a_damaged_file_is_an_error(void **state)
@@ -271,7 +293,8 @@ static void run_with_faults(int status, od_code expected)
             made = store->ops->database_create(store, "d", &branch, &err);
         od_code acquired = made;
         if (made == OD_OK)
-            acquired = store->ops->epoch_acquire(store, &branch.branch, "me", 1000000, false, &row, &err);
+            acquired =
+                store->ops->epoch_acquire(store, &branch.branch, "me", &branch_holder, 1000000, false, &row, &err);
         bool was_injected = od_fault_injected(&fault);
         od_fault_end(&fault);
         points = fault.points;
@@ -329,8 +352,9 @@ static void another_writer_is_waited_for(void **state)
     assert_int_equal(od_metastore_sqlite_open(in_scratch("m"), true, &two, NULL), OD_OK);
     assert_int_equal(one->ops->database_create(one, "a", &a, &err), OD_OK);
     assert_int_equal(two->ops->database_create(two, "b", &b, &err), OD_OK);
-    assert_int_equal(two->ops->epoch_acquire(two, &a.branch, "two", 1000000, false, &row, &err), OD_OK);
-    assert_int_equal(one->ops->epoch_acquire(one, &a.branch, "one", 1000000, false, &row, &err), OD_LOCKED);
+    assert_int_equal(two->ops->epoch_acquire(two, &a.branch, "two", &branch_holder, 1000000, false, &row, &err), OD_OK);
+    assert_int_equal(one->ops->epoch_acquire(one, &a.branch, "one", &(struct od_uuid){{1}}, 1000000, false, &row, &err),
+                     OD_LOCKED);
     od_metastore_close(one);
     od_metastore_close(two);
 }
@@ -341,6 +365,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         SQLITE_TEST(a_missing_file_is_made_only_when_asked),
         SQLITE_TEST(files_that_are_not_ours_are_refused_untouched),
+        SQLITE_TEST(an_older_file_is_brought_to_this_version),
         SQLITE_TEST(a_damaged_file_is_an_error),
         SQLITE_TEST(every_file_operation_may_fail),
         SQLITE_TEST(the_disk_may_be_full),

@@ -42,7 +42,7 @@ static void a_copy_has_all_objects_and_rows(void **state)
     assert_int_equal(od_objstore_put(from.objects, "l/empty", NULL, 0, NULL), OD_OK);
     const struct od_metastore_ops *ops = from.metadata->ops;
     assert_int_equal(ops->database_create(from.metadata, "d", &branch, NULL), OD_OK);
-    assert_int_equal(ops->epoch_acquire(from.metadata, &branch.branch, "w", 1, true, &row, NULL), OD_OK);
+    assert_int_equal(ops->epoch_acquire(from.metadata, &branch.branch, "w", &(struct od_uuid){{9}}, 1, true, &row, NULL), OD_OK);
     assert_int_equal(ops->layer_publish(from.metadata, &layer, &row.tip_layer, NULL), OD_OK);
     assert_int_equal(ops->snapshot_create(from.metadata, &snapshot, NULL), OD_OK);
 
