@@ -210,6 +210,8 @@ def test_what_was_there(own):
                 {"i": i} for i in range(1, n + 1)]
         assert client.value("SELECT count(*) FROM t") == 0
     check(client)
+    server, client = again(own, server)
+    check(client)
     server.stop()
     _, client = own(folder=server.folder)
     check(client)

@@ -109,6 +109,10 @@ def test_a_dead_machine_is_replaced(own, stores):
     other, client = own([*flags, "--take-over"], environment)
     assert client.value("SELECT count(*) FROM t") == 1000  # the insert is on the disk of the dead machine only
     client.execute("INSERT INTO t VALUES (6000)")
+    assert other.stop() == 0
+    # The dead one comes back: its unshipped commit is not mixed into a history that went on without it.
+    _, client = own(flags, environment, folder=server.folder)
+    assert client.rows("SELECT i FROM t WHERE i >= 1000") == [{"i": 6000}]
 
 
 def test_the_same_machine_after_a_crash(own, stores):
