@@ -26,7 +26,7 @@
 #define LONG_US (UINT64_C(1) << 50)
 
 struct database {
-    bool exists, taken_over;
+    bool exists;
     char name[32];
     size_t host; // where its journals are
     struct od_volume *volume;
@@ -341,14 +341,13 @@ static void read_for_a_while(struct world *w, size_t number)
         reader->volume = NULL;
 }
 
-// The other machine takes over, for good; what the old one still puts is refused, and stays as an object without a row.
+// The other machine takes over; what the old one still puts is refused, and stays as an object without a row.
 static void take_over(struct world *w, struct database *database)
 {
     struct od_error err = {0};
-    if (database->taken_over || !open_writer(w, database))
+    if (!open_writer(w, database))
         return;
     publish(w, database);
-    database->taken_over = true;
     struct od_volume *old = database->volume;
     database->volume = NULL;
     database->host = 1 - database->host;
