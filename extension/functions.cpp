@@ -9,6 +9,7 @@
 #include "duckdb/parser/query_node/select_node.hpp"
 #include "duckdb/parser/statement/select_statement.hpp"
 #include "duckdb/planner/binder.hpp"
+#include "hybrid_explain.hpp"
 #include "scan.hpp"
 #include "settings.hpp"
 #include "state.hpp"
@@ -215,6 +216,7 @@ void RegisterFunctions(ExtensionLoader &loader) {
 
 	loader.RegisterFunction(TableFunction("openduck_execute", {LogicalType::VARCHAR, LogicalType::VARCHAR}, ExecuteRun,
 	                                      ExecuteBind, ExecuteInit));
+	loader.RegisterFunction(PlacementFunction());
 	loader.RegisterFunction(TableFunction("openduck_stats", {}, StatsRun, StatsBind, StatsInit));
 }
 

@@ -63,6 +63,8 @@ bool FoldPart(OptimizerExtensionInput &input, unique_ptr<LogicalOperator> &op,
 struct PlacementWish {
 	enum class Mode { COST, REMOTE, RANDOM } mode = Mode::COST;
 	uint64_t seed = 0;
+	//! Tables with a wish of their own: the last part of the name, or more of it, as written; and where ("local", "remote").
+	vector<std::pair<vector<string>, bool>> tables; // true: remote
 };
 
 //! Decides where everything runs, and makes the scans. True: the plan was changed.

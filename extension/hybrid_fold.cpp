@@ -9,6 +9,7 @@
 #include "duckdb/planner/logical_operator_visitor.hpp"
 #include "duckdb/planner/operator/list.hpp"
 #include "hybrid.hpp"
+#include "hybrid_explain.hpp"
 #include "hybrid_input.hpp"
 #include "scan.hpp"
 #include "state.hpp"
@@ -18,6 +19,7 @@ namespace openduck {
 namespace {
 constexpr const char *PLACEMENT = "openduck_placement";
 constexpr const char *RANDOM = "random:";
+constexpr const char *PLACEMENT_TABLES = "openduck_placement_tables";
 //! Keys of a join's local side that are sent as a list; more are sent as their range.
 constexpr idx_t IN_KEYS_MAX = 10000;
 } // namespace
@@ -170,6 +172,31 @@ void GroupAgain(LogicalOperator &plan) {
 	}
 }
 
+//! "t=local, main.u=remote" as names, last part last, and true for remote.
+vector<std::pair<vector<string>, bool>> TablesOf(const string &text) {
+	vector<std::pair<vector<string>, bool>> result;
+	for (auto &item : StringUtil::Split(text, ',')) {
+		auto equals = item.find('=');
+		auto name = item.substr(0, equals);
+		auto place = equals == string::npos ? string() : StringUtil::Lower(item.substr(equals + 1));
+		StringUtil::Trim(name);
+		StringUtil::Trim(place);
+		if (name.empty() && equals == string::npos) {
+			continue; // a comma too many
+		}
+		if (name.empty() || (place != "local" && place != "remote")) {
+			throw InvalidInputException("%s is a list like 'orders=local, main.lineitem=remote', not \"%s\"",
+			                            PLACEMENT_TABLES, text);
+		}
+		result.emplace_back(StringUtil::Split(name, '.'), place == "remote");
+	}
+	return result;
+}
+
+void CheckTables(ClientContext &, SetScope, Value &value) {
+	TablesOf(value.IsNull() ? string() : value.ToString());
+}
+
 //! What a setting says; 'random:7' draws a placement, for tests that compare them.
 PlacementWish WishOf(const Value &setting) {
 	auto text = StringUtil::Lower(setting.ToString());
@@ -202,9 +229,15 @@ void PreOptimize(OptimizerExtensionInput &input, unique_ptr<LogicalOperator> &pl
 	if (input.context.TryGetCurrentSetting("default_collation", collation) && !collation.ToString().empty()) {
 		return; // text would be compared differently where the plan already says how
 	}
+	ForgetPlacement(input.context);
 	plan->ResolveOperatorTypes();
 	RegroupJoins(input, plan);
-	if (PlacePlan(input, WishOf(placement), plan)) {
+	auto wish = WishOf(placement);
+	Value own;
+	if (input.context.TryGetCurrentSetting(PLACEMENT_TABLES, own) && !own.IsNull()) {
+		wish.tables = TablesOf(own.ToString());
+	}
+	if (PlacePlan(input, wish, plan)) {
 		GroupAgain(*plan);
 		plan->ResolveOperatorTypes();
 	}
@@ -217,6 +250,10 @@ void CheckPlacement(ClientContext &, SetScope, Value &value) {
 	}
 }
 
+void Optimize(OptimizerExtensionInput &input, unique_ptr<LogicalOperator> &plan) {
+	ShowPlacement(input.context, plan);
+}
+
 } // namespace
 
 void RegisterHybrid(DBConfig &config) {
@@ -224,8 +261,13 @@ void RegisterHybrid(DBConfig &config) {
 	                          "Where the parts of a query that reads several databases run: 'auto' where it costs "
 	                          "least, 'remote' on a server whatever can, 'local' here",
 	                          LogicalType::VARCHAR, Value("auto"), CheckPlacement);
+	config.AddExtensionOption(PLACEMENT_TABLES,
+	                          "Tables of servers with a placement of their own, as 'orders=local, main.lineitem=remote': "
+	                          "what reads them runs here, or on their server as far as it can",
+	                          LogicalType::VARCHAR, Value(""), CheckTables);
 	OptimizerExtension optimizer;
 	optimizer.pre_optimize_function = PreOptimize;
+	optimizer.optimize_function = Optimize;
 	OptimizerExtension::Register(config, optimizer);
 }
 

@@ -63,10 +63,14 @@ SentInputs::SentInputs(ClientContext &context, const shared_ptr<Remote> &remote,
 			auto stream = make_uniq<Stream>();
 			stream->upload = make_uniq<RemoteUpload>(remote, input->types, names);
 			stream->input = input;
+			stream->knowledge = KnowledgeOf(remote->Options());
 			columns = "*";
 			source = " FROM openduck_upload(" + TextLiteral(stream->upload->Id()) + ")";
 			streams.push_back(std::move(stream));
 		}
+		text += (text.empty() ? "" : "\n") + input->name +
+		        StringUtil::Format(": %d rows, %s", input->rows->Count(),
+		                           BytesText(static_cast<double>(input->rows->SizeInBytes())));
 		definitions += (definitions.empty() ? "WITH " : ", ") + input->name + " AS (SELECT " + columns + source + ")";
 	}
 	request.sql = definitions + " SELECT * FROM (" + request.sql + "\n)";
@@ -83,8 +87,12 @@ void SentInputs::Send(Stream &stream, enum od_ipc_codec codec) {
 	try {
 		auto &rows = *stream.input->rows;
 		BatchEncoder encoder(stream.input->types, true, codec);
+		auto begun = std::chrono::steady_clock::now();
+		uint64_t bytes = 0;
 		auto flush = [&]() {
-			good = stream.upload->Send(encoder.Finish(), &err);
+			auto batch = encoder.Finish();
+			bytes += batch->bytes;
+			good = stream.upload->Send(batch, &err);
 		};
 		for (auto &chunk : rows.Chunks()) {
 			for (idx_t from = 0; good && from < chunk.size();) {
@@ -102,6 +110,11 @@ void SentInputs::Send(Stream &stream, enum od_ipc_codec codec) {
 			flush();
 		}
 		good = good && !stream.stop && stream.upload->Finish(&err);
+		if (good) {
+			std::chrono::duration<double> took = std::chrono::steady_clock::now() - begun;
+			std::lock_guard<std::mutex> guard(stream.knowledge->lock);
+			od_link_meter_moved(&stream.knowledge->meter, OD_METER_UP, bytes, took.count());
+		}
 		if (!good && err.code != OD_OK && err.code != OD_CANCELLED) {
 			std::lock_guard<std::mutex> guard(stream.lock);
 			stream.failure = ErrorToDuck(err);

@@ -9,7 +9,7 @@
 #include "duckdb/common/types/column/column_data_collection.hpp"
 #include "duckdb/execution/physical_operator.hpp"
 #include "duckdb/planner/operator/logical_extension_operator.hpp"
-#include "remote.hpp"
+#include "bridge.hpp"
 
 #include <thread>
 
@@ -34,11 +34,16 @@ public:
 	~SentInputs();
 	//! Why an upload broke off, if one did.
 	void ThrowIfFailed();
+	//! "od_input_1: 1000 rows, 8.0 KB"
+	const string &Text() const {
+		return text;
+	}
 
 private:
 	struct Stream {
 		unique_ptr<RemoteUpload> upload;
 		shared_ptr<RemoteInput> input;
+		shared_ptr<LinkKnowledge> knowledge;
 		std::thread sender;
 		std::atomic<bool> stop{false};
 		ErrorData failure;
@@ -46,6 +51,7 @@ private:
 	};
 	static void Send(Stream &stream, enum od_ipc_codec codec);
 	vector<unique_ptr<Stream>> streams;
+	string text;
 };
 
 //! Its first child is the scan of the statement, whose columns are its own; the others give the inputs, in order.

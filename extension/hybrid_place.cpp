@@ -9,6 +9,9 @@
 // first, by itself, without uploads. Duplicate-eliminated columns (DELIM_GET) are read only within their join, here.
 #include "hybrid.hpp"
 
+#include "bridge.hpp"
+
+#include "duckdb/catalog/catalog_entry/table_catalog_entry.hpp"
 #include "duckdb/main/client_context.hpp"
 #include "duckdb/optimizer/optimizer.hpp"
 #include "duckdb/parallel/task_scheduler.hpp"
@@ -18,9 +21,11 @@
 #include "duckdb/planner/logical_operator_visitor.hpp"
 #include "duckdb/planner/operator/list.hpp"
 #include "hybrid_estimate.hpp"
+#include "hybrid_explain.hpp"
 #include "scan.hpp"
 
 #include <map>
+#include <set>
 
 namespace openduck {
 
@@ -31,6 +36,7 @@ constexpr uint32_t IN_KEYS_MAX = 10000;
 //! A link that nothing is known about.
 constexpr double LINK_BYTES_PER_S = 200e6;
 constexpr double LINK_ROUND_TRIP_S = 0.001;
+constexpr double LINK_UPLOAD_TRIP_S = 0.0002; // rows go with the request, or beside it
 constexpr double LINK_ROW_S = 10e-9;
 constexpr double LINK_BYTE_S = 0.6e-9;
 
@@ -47,6 +53,7 @@ public:
 	//! Gives the replacements for what lies above. `rows` (may be null): how many the plan is estimated to give.
 	Replacements Run(unique_ptr<LogicalOperator> &root, double *rows);
 	bool changed = false;
+	vector<PlacedOperator> account; // what was decided, for EXPLAIN
 
 private:
 	struct Node {
@@ -65,6 +72,13 @@ private:
 	void DescribeJoin(const vector<unique_ptr<Expression>> &conditions, LogicalOperator &op, const Node &node,
 	                  struct od_plan_op &out);
 	void MakePlan();
+	enum od_plan_force ForceOf(LogicalOperator &op) const;
+	void Place();
+	void CutAt(uint32_t index, UnparsedPlan &text);
+	uint64_t KeyOf(uint32_t index);
+	bool Learn(uint32_t index, bool is_root);
+	void Describe(uint32_t index, idx_t depth);
+	void StaysHere(uint32_t index);
 	Replacements Apply(uint32_t index);
 	//! What a part reads from elsewhere, and which columns of that.
 	struct Part {
@@ -81,6 +95,10 @@ private:
 	CteRows &cte_rows;
 	vector<OdCatalog *> servers; // site n is servers[n - 1]
 	vector<Node> nodes;          // by src/plan's numbers
+	std::map<LogicalOperator *, double> known_rows; // of parts that have run before
+	std::set<LogicalOperator *> definitions;        // of CTEs, that are placed already
+	vector<idx_t> lines;                            // of each node, in the account
+	vector<PlacedOperator> below;                   // account of the definitions
 	struct od_plan *plan = nullptr;
 	struct od_plan_placement placement = {};
 };
@@ -121,6 +139,17 @@ void Placer::MakePlan() {
 		site.flags = uploads ? OD_PLAN_SITE_UPLOAD | OD_PLAN_SITE_ORDERED_UPLOAD : 0;
 		site.link.down_bytes_per_s = site.link.up_bytes_per_s = LINK_BYTES_PER_S;
 		site.link.round_trip_s = LINK_ROUND_TRIP_S;
+		if (i > 0) {
+			auto knowledge = KnowledgeOf(servers[i - 1]->GetRemote()->Options());
+			std::lock_guard<std::mutex> guard(knowledge->lock);
+			auto &meter = knowledge->meter;
+			auto known = [](double value, double otherwise) { return value > 0 ? value : otherwise; };
+			site.link.round_trip_s = known(meter.round_trip_s, LINK_ROUND_TRIP_S);
+			auto down = known(meter.bytes_per_s[OD_METER_DOWN], LINK_BYTES_PER_S);
+			site.link.down_bytes_per_s = down;
+			site.link.up_bytes_per_s = known(meter.bytes_per_s[OD_METER_UP], down);
+		}
+		site.link.upload_trip_s = LINK_UPLOAD_TRIP_S;
 		site.link.row_s = LINK_ROW_S;
 		site.link.byte_s = LINK_BYTE_S;
 	}
@@ -299,7 +328,12 @@ uint32_t Placer::AddLeaf(unique_ptr<LogicalOperator> &slot, uint64_t sites) {
 		node.estimate.rows = rows == cte_rows.end() ? 1000 : rows->second;
 	}
 	node.delim = slot->type == LogicalOperatorType::LOGICAL_DELIM_GET;
+	auto known = known_rows.find(slot.get());
+	if (known != known_rows.end()) {
+		node.estimate.rows = known->second;
+	}
 	struct od_plan_op op = {};
+	op.force = ForceOf(*slot);
 	op.kind = OD_PLAN_SCAN;
 	op.sites = sites;
 	op.rows = op.scan_rows = node.estimate.rows;
@@ -326,9 +360,12 @@ uint32_t Placer::Add(unique_ptr<LogicalOperator> &slot) {
 		return AddLeaf(slot, OD_PLAN_SITE(SiteOf(*whole.catalog)));
 	}
 	if (op.type == LogicalOperatorType::LOGICAL_MATERIALIZED_CTE) {
-		Placer definition(input, wish, false, cte_rows);
-		definition.Run(op.children[0], &cte_rows[op.Cast<LogicalCTE>().table_index]);
-		changed = changed || definition.changed;
+		if (definitions.insert(&op).second) {
+			Placer definition(input, wish, false, cte_rows);
+			definition.Run(op.children[0], &cte_rows[op.Cast<LogicalCTE>().table_index]);
+			changed = changed || definition.changed;
+			below.insert(below.end(), definition.account.begin(), definition.account.end());
+		}
 		inputs.erase(inputs.begin());
 	}
 	Node node;
@@ -345,6 +382,10 @@ uint32_t Placer::Add(unique_ptr<LogicalOperator> &slot) {
 	}
 	auto conditions = ConditionsOf(op);
 	node.estimate = EstimatePlan(input.context, op, estimates, conditions);
+	auto known = known_rows.find(&op);
+	if (known != known_rows.end()) {
+		node.estimate.rows = known->second;
+	}
 	out.sites = local;
 	if (!has_text || node.delim) {
 		out.flags |= OD_PLAN_UNPARSABLE;
@@ -472,6 +513,7 @@ Replacements Placer::Apply(uint32_t index) {
 	}
 	result = ApplyPart(index, part);
 	PartNote note;
+	note.key = KeyOf(index);
 	note.why = od_plan_reason_name(placed.reason);
 	note.rows = node.estimate.rows;
 	note.bytes = placed.bridge.bytes;
@@ -479,8 +521,154 @@ Replacements Placer::Apply(uint32_t index) {
 	(*node.slot)->ResolveOperatorTypes();
 	if (FoldPart(input, *node.slot, part.inputs, everything, note, result)) {
 		changed = true;
+	} else {
+		StaysHere(index);
 	}
 	return result;
+}
+
+//===--------------------------------------------------------------------===//
+// The account
+//===--------------------------------------------------------------------===//
+string NameOf(LogicalOperator &op) {
+	if (op.type == LogicalOperatorType::LOGICAL_GET) {
+		auto &get = op.Cast<LogicalGet>();
+		auto table = get.GetTable();
+		return "SCAN" + (table ? " " + table->name : " " + get.function.name);
+	}
+	if (IsSortedLimit(op)) {
+		return "TOP_N";
+	}
+	if (IsFilteredProduct(op)) {
+		return "JOIN INNER";
+	}
+	auto name = LogicalOperatorToString(op.type);
+	if (KindOf(op) == OD_PLAN_JOIN && op.type != LogicalOperatorType::LOGICAL_CROSS_PRODUCT) {
+		name = "JOIN " + EnumUtil::ToString(op.Cast<LogicalJoin>().join_type);
+	}
+	return name;
+}
+
+void Placer::Describe(uint32_t index, idx_t depth) {
+	auto &placed = placement.ops[index];
+	PlacedOperator line;
+	line.depth = depth;
+	line.name = NameOf(**nodes[index].slot);
+	line.site = placed.site == OD_PLAN_LOCAL ? "here" : servers[placed.site - 1]->GetName();
+	line.reason = od_plan_reason_name(placed.reason);
+	line.rows = nodes[index].estimate.rows;
+	if (placed.bridge.direction != OD_PLAN_STAY) {
+		line.bridge = od_plan_direction_name(placed.bridge.direction);
+		line.bridge_rows = placed.bridge.rows;
+		line.bridge_bytes = placed.bridge.bytes;
+		if (placed.bridge.reduction != OD_PLAN_UNREDUCED) {
+			line.reduction = od_plan_reduction_name(placed.bridge.reduction);
+		}
+	}
+	lines[index] = account.size();
+	account.push_back(std::move(line));
+	for (auto kid : nodes[index].kids) {
+		Describe(kid, depth + 1);
+	}
+}
+
+//! A part that was not made: filters and projections go into the scan below them in any case.
+void Placer::StaysHere(uint32_t index) {
+	if (nodes[index].kids.empty()) {
+		return;
+	}
+	account[lines[index]].reason = "in_scan";
+	for (auto kid : nodes[index].kids) {
+		if (placement.ops[kid].site == placement.ops[index].site) {
+			StaysHere(kid);
+		}
+	}
+}
+
+//===--------------------------------------------------------------------===//
+// What is known of parts that have run
+//===--------------------------------------------------------------------===//
+void Placer::CutAt(uint32_t index, UnparsedPlan &text) {
+	for (auto kid : nodes[index].kids) {
+		if (placement.ops[kid].site == placement.ops[index].site) {
+			CutAt(kid, text);
+		} else {
+			text.inputs.push_back(**nodes[kid].slot);
+		}
+	}
+}
+
+//! Under which the rows of the part with this root are remembered; 0: it is none.
+uint64_t Placer::KeyOf(uint32_t index) {
+	UnparsedPlan text;
+	CutAt(index, text);
+	auto &op = **nodes[index].slot;
+	if (op.type == LogicalOperatorType::LOGICAL_GET || !UnparsePlan(op, text) || !text.catalog) {
+		return 0;
+	}
+	return ObservedKey(text.catalog->GetRemote()->Options(), text.catalog_version, text.sql);
+}
+
+//! True: of some part, other rows are known than were estimated.
+bool Placer::Learn(uint32_t index, bool is_root) {
+	bool result = false;
+	auto site = placement.ops[index].site;
+	if (is_root && site != OD_PLAN_LOCAL) {
+		double rows;
+		auto knowledge = KnowledgeOf(servers[site - 1]->GetRemote()->Options());
+		auto key = KeyOf(index);
+		std::lock_guard<std::mutex> guard(knowledge->lock);
+		if (key && od_observed_get(&knowledge->observed, key, &rows)) {
+			auto estimate = nodes[index].estimate.rows;
+			rows = MaxValue(rows, 1.0);
+			if (rows > 2 * estimate || estimate > 2 * rows) {
+				known_rows[nodes[index].slot->get()] = rows;
+				result = true;
+			}
+		}
+	}
+	for (auto kid : nodes[index].kids) {
+		result = Learn(kid, placement.ops[kid].site != site) || result;
+	}
+	return result;
+}
+
+//===--------------------------------------------------------------------===//
+// The whole
+//===--------------------------------------------------------------------===//
+enum od_plan_force Placer::ForceOf(LogicalOperator &op) const {
+	if (op.type != LogicalOperatorType::LOGICAL_GET || !IsScan(op.Cast<LogicalGet>().function)) {
+		return OD_PLAN_FREE;
+	}
+	auto &bind = op.Cast<LogicalGet>().bind_data->Cast<ScanBindData>();
+	if (!bind.entry) {
+		return OD_PLAN_FREE;
+	}
+	vector<string> name = {bind.catalog_alias, bind.entry->ParentSchema().name, bind.entry->name};
+	for (auto &table : wish.tables) {
+		auto &parts = table.first;
+		bool same = parts.size() <= name.size();
+		for (idx_t i = 0; same && i < parts.size(); i++) {
+			same = StringUtil::CIEquals(parts[parts.size() - 1 - i], name[name.size() - 1 - i]);
+		}
+		if (same) {
+			return table.second ? OD_PLAN_FORCE_REMOTE : OD_PLAN_FORCE_LOCAL;
+		}
+	}
+	return OD_PLAN_FREE;
+}
+
+void Placer::Place() {
+	struct od_plan_request request = {};
+	request.mode = wish.mode == PlacementWish::Mode::REMOTE   ? OD_PLAN_PUSH
+	               : wish.mode == PlacementWish::Mode::RANDOM ? OD_PLAN_RANDOM
+	                                                          : OD_PLAN_COST;
+	request.seed = wish.seed;
+	struct od_error err = {};
+	od_plan_placement_release(&placement);
+	if (od_plan_place(plan, &request, &placement, &err) != OD_OK) {
+		Fail(err);
+	}
 }
 
 Replacements Placer::Run(unique_ptr<LogicalOperator> &root, double *rows) {
@@ -496,15 +684,18 @@ Replacements Placer::Run(unique_ptr<LogicalOperator> &root, double *rows) {
 	if (servers.empty()) {
 		return Replacements();
 	}
-	struct od_plan_request request = {};
-	request.mode = wish.mode == PlacementWish::Mode::REMOTE   ? OD_PLAN_PUSH
-	               : wish.mode == PlacementWish::Mode::RANDOM ? OD_PLAN_RANDOM
-	                                                          : OD_PLAN_COST;
-	request.seed = wish.seed;
-	struct od_error err = {};
-	if (od_plan_place(plan, &request, &placement, &err) != OD_OK) {
-		Fail(err);
+	Place();
+	if (wish.mode == PlacementWish::Mode::COST && Learn(top, true)) {
+		od_plan_free(plan);
+		plan = nullptr;
+		nodes.clear();
+		MakePlan();
+		top = Add(root);
+		Place();
 	}
+	lines.resize(nodes.size());
+	Describe(top, 0);
+	account.insert(account.end(), below.begin(), below.end());
 	return Apply(top);
 }
 
@@ -514,6 +705,9 @@ bool PlacePlan(OptimizerExtensionInput &input, const PlacementWish &wish, unique
 	CteRows cte_rows;
 	Placer placer(input, wish, true, cte_rows);
 	placer.Run(plan, nullptr);
+	if (!placer.account.empty()) {
+		NotePlacement(input.context, std::move(placer.account));
+	}
 	return placer.changed;
 }
 

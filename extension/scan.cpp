@@ -12,6 +12,7 @@
 #include "duckdb/planner/expression/list.hpp"
 #include "duckdb/planner/operator/logical_get.hpp"
 #include "duckdb/storage/statistics/node_statistics.hpp"
+#include "bridge.hpp"
 #include "entries.hpp"
 #include "filter.hpp"
 #include "hybrid_input.hpp"
@@ -58,6 +59,7 @@ struct ScanText {
 	// Filters without an exact text are applied here: then more columns are fetched than are handed on.
 	vector<std::pair<const TableFilter *, idx_t>> residual; // filter, position among the fetched columns
 	vector<idx_t> projection;                               // output column -> fetched column; empty: in order
+	bool filtered = false; // not all rows of the relation or text
 };
 
 static ScanText BuildText(const ScanBindData &bind, const TableFunctionInitInput &input) {
@@ -99,6 +101,7 @@ static ScanText BuildText(const ScanBindData &bind, const TableFunctionInitInput
 			}
 		}
 	}
+	result.filtered = !conditions.empty() || bind.limit.IsValid();
 	bool everything = bind.IsText() && conditions.empty() && wanted.size() == bind.types.size();
 	for (idx_t i = 0; everything && i < wanted.size(); i++) {
 		everything = wanted[i] == i;
@@ -136,6 +139,7 @@ static ScanText BuildText(const ScanBindData &bind, const TableFunctionInitInput
 // States
 //===--------------------------------------------------------------------===//
 struct ScanGlobalState : public GlobalTableFunctionState {
+	shared_ptr<BridgeTally> tally;
 	unique_ptr<SentInputs> inputs;
 	unique_ptr<BatchScanGlobal> scan;
 	ArrowSchema schema {};
@@ -211,6 +215,11 @@ static unique_ptr<GlobalTableFunctionState> SendScan(ClientContext &context, Tab
 	for (auto &parameter : bind.parameters) {
 		request.parameters.push_back(ParameterValue(context, *parameter));
 	}
+	auto &options = bind.remote->Options();
+	auto knowledge = KnowledgeOf(options);
+	auto tally = result->tally = make_shared_ptr<BridgeTally>();
+	tally->retries_before = bind.remote->GetTraffic().retries;
+	tally->key = text.filtered ? 0 : bind.part.key;
 	if (!bind.inputs.empty()) {
 		result->inputs = make_uniq<SentInputs>(context, bind.remote, bind.inputs, request);
 	}
@@ -234,6 +243,11 @@ static unique_ptr<GlobalTableFunctionState> SendScan(ClientContext &context, Tab
 		} catch (CatalogStaleException &again) {
 			ThrowStale(bind, again.what());
 		}
+	}
+	tally->answered_us = tally->Elapsed();
+	{
+		std::lock_guard<std::mutex> guard(knowledge->lock);
+		od_link_meter_answered(&knowledge->meter, static_cast<double>(tally->answered_us) * 1e-6);
 	}
 	if (bind.catalog && !session) {
 		bind.catalog->SawVersion(query->CatalogVersion());
@@ -259,8 +273,9 @@ static unique_ptr<GlobalTableFunctionState> SendScan(ClientContext &context, Tab
 	// One batch that is there already is not worth waking another thread.
 	result->threads = query->IsComplete() ? 1 : NumericCast<idx_t>(context.db->NumberOfThreads());
 	SchemaFromTypes(types, names, true, &result->schema);
-	result->scan = make_uniq<BatchScanGlobal>(make_uniq<QuerySource>(bind.remote, std::move(query)),
-	                                          text.columns);
+	auto source = make_uniq<QuerySource>(bind.remote, std::move(query));
+	result->scan = make_uniq<BatchScanGlobal>(
+	    make_uniq<CountedSource>(std::move(source), std::move(tally), std::move(knowledge)), text.columns);
 	result->text = std::move(text);
 	return std::move(result);
 }
@@ -433,6 +448,10 @@ static InsertionOrderPreservingMap<string> ScanToString(TableFunctionToStringInp
 	result["Server"] = bind.remote->Options().endpoint + "/" + bind.remote->Options().database;
 	if (bind.IsText()) {
 		result["SQL"] = bind.sql;
+		if (!bind.part.why.empty()) {
+			result["Why"] = bind.part.why;
+			result["Expected"] = StringUtil::Format("~%.0f rows, %s", bind.part.rows, BytesText(bind.part.bytes));
+		}
 	} else {
 		result["Table"] = bind.relation;
 		if (!bind.conditions.empty()) {
@@ -445,7 +464,13 @@ static InsertionOrderPreservingMap<string> ScanToString(TableFunctionToStringInp
 static InsertionOrderPreservingMap<string> ScanDynamicToString(TableFunctionDynamicToStringInput &input) {
 	InsertionOrderPreservingMap<string> result;
 	if (input.global_state) {
-		result["SQL"] = input.global_state->Cast<ScanGlobalState>().text.sql;
+		auto &state = input.global_state->Cast<ScanGlobalState>();
+		auto &bind = input.bind_data->Cast<ScanBindData>();
+		result["SQL"] = state.text.sql;
+		result["Received"] = state.tally->Text(bind.remote->GetTraffic().retries);
+		if (!bind.inputs.empty()) {
+			result["Sent"] = state.inputs->Text();
+		}
 	}
 	return result;
 }

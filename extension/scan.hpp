@@ -22,6 +22,7 @@ struct RemoteInput;
 struct PartNote {
 	string why;
 	double rows = 0, bytes = 0; // estimated, of its result
+	uint64_t key = 0;           // under which its rows are remembered (bridge.hpp)
 };
 
 //! What is scanned: a table or view (columns and filters are chosen per scan), or the text of a statement.

@@ -85,10 +85,11 @@ bool od_model_rewritable(const struct od_plan *plan, const struct od_edge *edge)
            (parent->allowed & OD_PLAN_SITE(edge->from));
 }
 
-static int64_t hop(const struct od_plan_link *link, double bytes_per_s, double rows, double bytes, bool *compressed,
+static int64_t hop(const struct od_plan_link *link, bool up, double rows, double bytes, bool *compressed,
                    double *wire_bytes)
 {
-    double common = link->round_trip_s + rows * link->row_s + bytes * link->byte_s;
+    double bytes_per_s = up ? link->up_bytes_per_s : link->down_bytes_per_s;
+    double common = (up ? link->upload_trip_s : link->round_trip_s) + rows * link->row_s + bytes * link->byte_s;
     int64_t plain = od_model_ns(common + bytes / bytes_per_s);
     *compressed = false;
     if (link->compress_ratio > 0) {
@@ -172,12 +173,12 @@ struct od_cost od_model_edge(const struct od_plan *plan, const struct od_edge *e
         out->bytes = rows * row_bytes;
         if (edge->from != OD_PLAN_LOCAL) {
             const struct od_plan_link *link = &plan->sites[edge->from].link;
-            cost.ns += hop(link, link->down_bytes_per_s, rows, out->bytes, &out->compress_down, &out->wire_bytes);
+            cost.ns += hop(link, false, rows, out->bytes, &out->compress_down, &out->wire_bytes);
             cost.hops++;
         }
         if (edge->to != OD_PLAN_LOCAL) {
             const struct od_plan_link *link = &plan->sites[edge->to].link;
-            cost.ns += hop(link, link->up_bytes_per_s, rows, out->bytes, &out->compress_up, &out->wire_bytes);
+            cost.ns += hop(link, true, rows, out->bytes, &out->compress_up, &out->wire_bytes);
             cost.hops++;
         }
         out->seconds = od_model_seconds(cost.ns);

@@ -40,6 +40,7 @@ struct od_plan_link {
     double down_bytes_per_s; // server to local; must be > 0
     double up_bytes_per_s;   // local to server; must be > 0
     double round_trip_s;     // also what a server needs to start one more fragment
+    double upload_trip_s;    // of a fragment's input, beyond the round trip of the fragment that reads it
     double row_s;            // writing and reading one row, both ends together
     double byte_s;           // writing and reading one byte, both ends together, beyond the bandwidth
     double compress_ratio;   // bytes after compression / before; 0: the link does not compress

@@ -30,7 +30,7 @@ VALUES = {
 SHAPES = [
     "SELECT t.k, u.b, v.c FROM t JOIN u ON t.k = u.k JOIN v ON u.k = v.k",
     "SELECT t.k, u.s, v.s FROM t, u, v WHERE t.k = v.k AND u.k = t.k AND u.b > 0",
-    "SELECT v.s, count(*), sum(t.d), min(u.e), max(t.f) FROM t, u, v WHERE t.k = u.k AND t.s = v.s GROUP BY v.s",
+    "SELECT v.s, count(*), sum(t.d), min(u.e), max(t.f + 0.0) FROM t, u, v WHERE t.k = u.k AND t.s = v.s GROUP BY v.s",
     "SELECT t.k, x.n, x.m FROM t LEFT JOIN (SELECT k, count(*) n, sum(e * 2) m FROM u GROUP BY k) x ON t.k = x.k",
     "SELECT * FROM (SELECT k, s FROM t UNION ALL SELECT k, s FROM u) z JOIN v USING (k)",
     "SELECT * FROM (SELECT k FROM t EXCEPT SELECT k FROM u) z FULL JOIN v ON z.k = v.k",

@@ -40,6 +40,7 @@ static void random_config(struct od_plan_site *sites, uint32_t count)
         sites[i].link = (struct od_plan_link){.down_bytes_per_s = 1e6 * (1 + below(1000)),
                                               .up_bytes_per_s = 1e6 * (1 + below(1000)),
                                               .round_trip_s = some(0.02),
+                                              .upload_trip_s = some(0.02),
                                               .row_s = some(1e-6),
                                               .byte_s = some(1e-9),
                                               .compress_ratio = some(0.5),
