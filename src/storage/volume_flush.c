@@ -91,7 +91,8 @@ static od_code sync_journals(struct od_volume *volume, uint64_t *upto, uint64_t 
         rc = od_lineage_get(&volume->lineage, depth, &journal, err);
         if (rc != OD_OK || journal->synced || journal->header.first_lsn >= *upto)
             continue;
-        bool closed = journal != volume->current;
+        // One that was closed while this waited may have records behind `upto`, which nobody has waited for.
+        bool closed = journal != volume->current && journal->end_lsn <= *upto;
         pthread_mutex_unlock(&volume->lock);
         rc = OD_PLANT(NO_SYNC) ? OD_OK : journal->platform->ops->sync(journal->file, err);
         if (OD_PLANT(SYNC_FAILURE_IGNORED))
