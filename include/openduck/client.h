@@ -187,6 +187,66 @@ OD_API OD_CHECKED od_code od_client_list_databases(struct od_client *client, str
                                                    size_t *count, struct od_error *err);
 OD_API void od_client_free_databases(struct od_database_info *databases);
 
+/* ---- history. A selector is a snapshot's name, a position (LSN or EPOCH.LSN) or a timestamp (ISO 8601; UTC when it has
+ * no zone). Databases and selectors are texts of the caller. */
+
+struct od_snapshot_info {
+    char name[257];
+    uint64_t epoch, lsn;
+    uint64_t time_us;    /* of the last commit in it; microseconds since 1970 */
+    uint64_t created_us; /* when it was made */
+    bool automatic;
+};
+/* name NULL: named by its time. *snapshot may be NULL. */
+OD_API OD_CHECKED od_code od_client_create_snapshot(struct od_client *client, const char *database, const char *name,
+                                                    struct od_snapshot_info *snapshot, struct od_error *err);
+/* *snapshots is an array of *count entries, released with od_client_free_snapshots. */
+OD_API OD_CHECKED od_code od_client_list_snapshots(struct od_client *client, const char *database,
+                                                   struct od_snapshot_info **snapshots, size_t *count,
+                                                   struct od_error *err);
+OD_API void od_client_free_snapshots(struct od_snapshot_info *snapshots);
+OD_API OD_CHECKED od_code od_client_drop_snapshot(struct od_client *client, const char *database, const char *name,
+                                                  bool if_exists, bool *dropped, struct od_error *err);
+/* A new database that begins as another is now (selector NULL) or was; no data is copied. */
+OD_API OD_CHECKED od_code od_client_clone_database(struct od_client *client, const char *database, const char *selector,
+                                                   const char *new_name, struct od_error *err);
+/* The database goes on from an earlier point of itself; *before (may be NULL) is a snapshot of what it was. */
+OD_API OD_CHECKED od_code od_client_restore_database(struct od_client *client, const char *database,
+                                                     const char *selector, struct od_snapshot_info *before,
+                                                     struct od_error *err);
+
+struct od_export_request {
+    size_t struct_bytes;
+    const char *database;
+    const char *selector; /* NULL: as it is now */
+    const char *file;     /* must not be there; WAL files, if there are any, come beside it: FILE.wal, ... */
+    void (*progress)(void *context, uint64_t done, uint64_t total); /* bytes; may be NULL */
+    void *context;
+};
+struct od_export_summary {
+    uint64_t files, bytes;
+};
+/* The files of a database, which DuckDB opens without a server. They appear when all of them are complete; after a failure
+ * none is there. */
+OD_API OD_CHECKED od_code od_client_export_database(struct od_client *client, const struct od_export_request *request,
+                                                    struct od_export_summary *summary, struct od_error *err);
+
+struct od_check_request {
+    size_t struct_bytes;
+    const char *database; /* NULL: everything; else only its layers are read in full */
+    /* Both may be NULL. A problem names the object and says what is wrong with it, and at which offset. */
+    void (*progress)(void *context, uint64_t objects, uint64_t bytes);
+    void (*problem)(void *context, const char *key, const struct od_error *why);
+    void *context;
+};
+struct od_check_summary {
+    uint64_t objects, layers, bytes, rows, unreferenced, problems;
+};
+/* Reads every byte that the server keeps of its databases, and changes nothing. OD_OK also when there are problems: they are
+ * reported and counted. */
+OD_API OD_CHECKED od_code od_client_check_store(struct od_client *client, const struct od_check_request *request,
+                                                struct od_check_summary *summary, struct od_error *err);
+
 #ifdef __cplusplus
 }
 #endif

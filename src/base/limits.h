@@ -33,6 +33,7 @@
 #define OD_SESSION_IDLE_MS_DEFAULT (10u * 60u * 1000u)
 #define OD_TRANSACTION_IDLE_MS_DEFAULT (60u * 1000u)
 #define OD_SESSIONS_MAX_DEFAULT 1024u
+#define OD_SNAPSHOT_KEEP_DEFAULT 96u // automatic ones, of each database
 #define OD_DATABASES_MAX 1024u
 #define OD_REPLY_CACHE_MS 60000u // finished write outcomes kept for re-sent requests
 #define OD_REPLY_CACHE_BYTES (64 * OD_MIB)

@@ -2,8 +2,8 @@
 // holds.
 #include "base/alloc.h"
 #include "cli/command.h"
-#include "cli/connect.h"
-#include "server/host.h"
+#include "cli/report.h"
+#include "cli/where.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -11,15 +11,8 @@
 
 struct settings {
     struct od_connect_settings connect;
-    const char *data; // not of the table: OPENDUCK_DATA of a server must not make us go to its files
     const char *from;
     bool if_not_exists, if_exists, json;
-};
-
-// Where the databases are: one of the two.
-struct place {
-    struct od_client *client;
-    struct od_host *host;
 };
 
 static const struct od_config_field create_fields[] = {
@@ -37,39 +30,18 @@ static const struct od_config_field list_fields[] = {
 
 static const struct od_config_field drop_fields[] = {
     OD_CONNECT_FIELDS(offsetof(struct settings, connect)),
-    {"if-exists", OD_CONFIG_BOOL, offsetof(struct settings, if_exists), NULL, NULL, "A missing database is fine.", 0, 0},
+    {"if-exists", OD_CONFIG_BOOL, offsetof(struct settings, if_exists), NULL, NULL, "A missing database is fine.", 0,
+     0},
 };
-
-static od_code place_open(const struct settings *settings, struct place *place, struct od_error *err)
-{
-    *place = (struct place){0};
-    if (!settings->data)
-        return od_connect(&settings->connect, &place->client, err);
-    struct od_host_options options = {.directory = settings->data};
-    od_code rc = od_host_open(&options, &place->host, err);
-    if (rc == OD_LOCKED) {
-        char advice[] = "; ask that server instead: --endpoint HOST:PORT";
-        size_t used = strlen(err->message);
-        snprintf(err->message + used, sizeof err->message - used, "%s", advice);
-    }
-    return rc;
-}
-
-static void place_close(struct place *place)
-{
-    od_host_close(place->host);
-    od_client_close(place->client);
-}
 
 // ---- create
 
-static od_code create(struct place *place, const struct settings *settings, const char *name, struct od_error *err)
+static od_code create(struct od_where *place, const struct settings *settings, const char *name, struct od_error *err)
 {
     bool created = true;
-    od_code rc = place->client ? od_client_create_database(place->client, name, settings->from,
-                                                           settings->if_not_exists, err)
-                               : od_host_create(place->host, name, settings->from, false, settings->if_not_exists,
-                                                &created, err);
+    od_code rc = place->client
+                     ? od_client_create_database(place->client, name, settings->from, settings->if_not_exists, err)
+                     : od_host_create(place->host, name, settings->from, false, settings->if_not_exists, &created, err);
     if (rc == OD_OK)
         printf("database \"%s\" is there\n", name);
     return rc;
@@ -83,19 +55,12 @@ static void print_row(const struct settings *settings, const char *name, uint64_
         printf("%-32s %14" PRIu64 " %-5s %8" PRIu32 "\n", name, bytes, open ? "yes" : "no", sessions);
         return;
     }
-    printf("{\"name\":\"");
-    for (const char *at = name; *at; at++) {
-        if (*at == '"' || *at == '\\')
-            putchar('\\');
-        if ((unsigned char)*at < 0x20)
-            printf("\\u%04x", (unsigned)(unsigned char)*at);
-        else
-            putchar(*at);
-    }
-    printf("\",\"bytes\":%" PRIu64 ",\"open\":%s,\"sessions\":%" PRIu32 "}\n", bytes, open ? "true" : "false", sessions);
+    fputs("{\"name\":", stdout);
+    od_print_json(stdout, name);
+    printf(",\"bytes\":%" PRIu64 ",\"open\":%s,\"sessions\":%" PRIu32 "}\n", bytes, open ? "true" : "false", sessions);
 }
 
-static od_code list(struct place *place, const struct settings *settings, struct od_error *err)
+static od_code list(struct od_where *place, const struct settings *settings, struct od_error *err)
 {
     size_t count;
     if (!settings->json)
@@ -118,7 +83,7 @@ static od_code list(struct place *place, const struct settings *settings, struct
 
 // ---- drop
 
-static od_code drop(struct place *place, const struct settings *settings, const char *name, struct od_error *err)
+static od_code drop(struct od_where *place, const struct settings *settings, const char *name, struct od_error *err)
 {
     bool dropped = false;
     od_code rc = place->client ? od_client_drop_database(place->client, name, settings->if_exists, &dropped, err)
@@ -172,7 +137,7 @@ static int run(enum verb verb, int argc, char **argv)
     const struct od_config_program *program = &verbs[verb].program;
     struct settings settings;
     struct od_config config;
-    struct place place = {0};
+    struct od_where place = {0};
     struct od_error err = {0};
     const char *data = NULL;
     if (!od_flag_take(&argc, argv, "--data", NULL, &data)) {
@@ -182,7 +147,6 @@ static int run(enum verb verb, int argc, char **argv)
     int status = od_command_read(program, argc, argv, &settings, &config);
     if (status >= 0)
         return status;
-    settings.data = data;
     const char *name = config.operand_count ? config.operands[0] : NULL;
     status = OD_EXIT_OK;
     if (!name && verb != LIST) {
@@ -190,14 +154,14 @@ static int run(enum verb verb, int argc, char **argv)
         od_config_release(&config);
         return OD_EXIT_USAGE;
     }
-    od_code rc = place_open(&settings, &place, &err);
+    od_code rc = od_where_open(&settings.connect, data, &place, &err);
     if (rc == OD_OK)
         rc = verb == CREATE ? create(&place, &settings, name, &err)
              : verb == LIST ? list(&place, &settings, &err)
                             : drop(&place, &settings, name, &err);
     if (rc != OD_OK)
         status = od_command_fail(&err);
-    place_close(&place);
+    od_where_close(&place);
     od_config_release(&config);
     return status;
 }

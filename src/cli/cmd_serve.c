@@ -24,15 +24,19 @@ struct settings {
     const char *tls_cert, *tls_key, *tls_client_ca;
     uint64_t cache, collect_every, keep_dropped, database_timeout, memory_limit, pool, temp_limit, threads;
     uint64_t max_running, max_queued, queue_wait, max_sessions;
-    uint64_t session_timeout, transaction_timeout, statement_timeout, drain_timeout;
+    uint64_t session_timeout, transaction_timeout, statement_timeout, drain_timeout, snapshot_every, snapshot_keep;
     bool allow_external_access, take_over;
     const char *log_level;
 };
 
 #define TEXT(name, field, fallback, value, help)                                                                       \
-    {name, OD_CONFIG_TEXT, offsetof(struct settings, field), fallback, value, help, 0, 0}
+    {                                                                                                                  \
+        name, OD_CONFIG_TEXT, offsetof(struct settings, field), fallback, value, help, 0, 0                            \
+    }
 #define NUMBER(type, name, field, fallback, value, help, maximum)                                                      \
-    {name, type, offsetof(struct settings, field), fallback, value, help, 0, maximum}
+    {                                                                                                                  \
+        name, type, offsetof(struct settings, field), fallback, value, help, 0, maximum                                \
+    }
 
 static const struct od_config_field fields[] = {
     TEXT("data", data, "./openduck-data", "DIR", "Data directory; made when missing."),
@@ -74,6 +78,10 @@ static const struct od_config_field fields[] = {
            "Longest run of a statement; none by default.", 0),
     NUMBER(OD_CONFIG_DURATION, "drain-timeout", drain_timeout, "30s", "TIME",
            "How long SIGTERM lets running statements finish.", 0),
+    NUMBER(OD_CONFIG_DURATION, "snapshot-every", snapshot_every, NULL, "TIME",
+           "Automatic snapshots of databases that were written to; none by default.", 0),
+    NUMBER(OD_CONFIG_INTEGER, "snapshot-keep", snapshot_keep, "96", "N",
+           "How many automatic snapshots of a database stay; the oldest go.", 100000),
     {"allow-external-access", OD_CONFIG_BOOL, offsetof(struct settings, allow_external_access), NULL, NULL,
      "Let SQL read and write the server's files and load extensions.", 0, 0},
     TEXT("log-level", log_level, "info", "LEVEL", "error, warn, info or debug."),
@@ -257,6 +265,8 @@ static od_code serve(const struct settings *settings, const struct secrets *secr
         .transaction_idle_ms = settings->transaction_timeout,
         .statement_timeout_ms = settings->statement_timeout,
         .external_access = settings->allow_external_access,
+        .snapshot_every_ms = settings->snapshot_every,
+        .snapshot_keep = settings->snapshot_keep,
     };
     struct od_server *server = NULL;
     od_code rc = od_server_start(&options, &server, err);

@@ -18,6 +18,12 @@ enum od_exit {
 int od_command_serve(int argc, char **argv);
 int od_command_sql(int argc, char **argv);
 int od_command_db(int argc, char **argv);
+int od_command_snapshot(int argc, char **argv);
+int od_command_clone(int argc, char **argv);
+int od_command_restore(int argc, char **argv);
+int od_command_export(int argc, char **argv);
+int od_command_fsck(int argc, char **argv);
+int od_command_rebuild(int argc, char **argv);
 int od_command_ping(int argc, char **argv);
 int od_command_migrate(int argc, char **argv);
 int od_command_copy_store(int argc, char **argv);

@@ -46,8 +46,7 @@ od_code od_database_name_check(const char *name, struct od_error *err)
 
 // ---- entries
 
-// Lock held.
-static struct od_database *find(struct od_host *host, const char *name)
+struct od_database *od_host_find(struct od_host *host, const char *name)
 {
     struct od_database *database = host->first;
     while (database && strcmp(database->name, name) != 0)
@@ -91,11 +90,13 @@ static void leave(struct od_database *database)
     od_database_free(database);
 }
 
-static od_code fail_unknown(struct od_host *host, const char *name, struct od_error *err)
+od_code od_host_fail_unknown(struct od_host *host, const char *name, struct od_error *err)
 {
     char known[512] = "";
     size_t bytes = 0;
     for (struct od_database *database = host->first; database && bytes < sizeof known - 1; database = database->next) {
+        if (database->state == OD_DATABASE_MAKING)
+            continue;
         int added = snprintf(known + bytes, sizeof known - bytes, "%s\"%s\"", bytes ? ", " : "", database->name);
         bytes += added > 0 ? (size_t)added : 0;
     }
@@ -105,7 +106,9 @@ static od_code fail_unknown(struct od_host *host, const char *name, struct od_er
 
 static const char *busy_with(enum od_database_state state)
 {
-    return state == OD_DATABASE_MAKING ? "being made" : "being dropped";
+    return state == OD_DATABASE_MAKING      ? "being made"
+           : state == OD_DATABASE_RESTORING ? "being restored"
+                                            : "being dropped";
 }
 
 // ---- opening and closing the directory
@@ -120,10 +123,10 @@ static od_code load(struct od_host *host, struct od_error *err)
     od_code rc = metadata->ops->database_list(metadata, &rows, &count, err);
     pthread_mutex_lock(&host->lock);
     for (size_t i = 0; i < count && rc == OD_OK; i++) {
-        if (!find(host, rows[i].name) && od_database_name_check(rows[i].name, NULL) == OD_OK)
+        if (!od_host_find(host, rows[i].name) && od_database_name_check(rows[i].name, NULL) == OD_OK)
             rc = add(host, rows[i].name, OD_DATABASE_READY, &database, err);
     }
-    if (rc == OD_OK && !find(host, MAIN))
+    if (rc == OD_OK && !od_host_find(host, MAIN))
         rc = add(host, MAIN, OD_DATABASE_ABSENT, &database, err);
     pthread_mutex_unlock(&host->lock);
     od_free(rows);
@@ -267,7 +270,8 @@ static od_code check_no_log(const char *file, struct od_error *err)
         rc = OD_OK;
     else if (rc == OD_OK && bytes > 0)
         rc = od_fail(err, OD_INVALID,
-                     "%s has a write-ahead log beside it (%" PRIu64 " bytes): open it with DuckDB, run CHECKPOINT, close "
+                     "%s has a write-ahead log beside it (%" PRIu64
+                     " bytes): open it with DuckDB, run CHECKPOINT, close "
                      "it, and try again",
                      file, bytes);
     od_free(log);
@@ -296,24 +300,26 @@ out:
     return rc;
 }
 
-static od_code make(struct od_database *database, const char *file, struct od_error *err)
+static od_code make(struct od_host *host, const char *name, const void *context, struct od_error *err)
 {
-    struct od_host *host = database->host;
+    const char *file = context;
     if (!file)
-        return od_store_create(host->place.store, database->name, err);
-    od_code rc = check_file(host, database->name, file, err);
-    return rc == OD_OK ? od_store_import(host->place.store, database->name, file, NULL, NULL, err) : rc;
+        return od_store_create(host->place.store, name, err);
+    od_code rc = check_file(host, name, file, err);
+    return rc == OD_OK ? od_store_import(host->place.store, name, file, NULL, NULL, err) : rc;
 }
 
-od_code od_host_create(struct od_host *host, const char *name, const char *file, bool consume, bool if_not_exists,
-                       bool *created, struct od_error *err)
+od_code od_host_make(struct od_host *host, const char *name, bool if_not_exists, od_host_make_fn make_it,
+                     const void *context, bool *created, struct od_error *err)
 {
-    od_code rc = OD_OK;
     struct od_database *database = NULL;
-    bool made = false;
-    OD_TRY(od_database_name_check(name, err));
+    od_code rc = od_database_name_check(name, err);
+    if (created)
+        *created = false;
+    if (rc != OD_OK)
+        return rc;
     pthread_mutex_lock(&host->lock);
-    database = find(host, name);
+    database = od_host_find(host, name);
     if (!database)
         rc = add(host, name, OD_DATABASE_MAKING, &database, err);
     else if (database->state == OD_DATABASE_ABSENT)
@@ -326,10 +332,9 @@ od_code od_host_create(struct od_host *host, const char *name, const char *file,
         rc = od_fail(err, OD_EXISTS, "the database \"%s\" exists already", name);
     pthread_mutex_unlock(&host->lock);
     if (rc != OD_OK || !database)
-        goto out;
-    rc = make(database, file, err);
-    made = rc == OD_OK;
-    bool there = made || rc == OD_EXISTS; // another machine may have been faster
+        return rc;
+    rc = make_it(host, name, context, err);
+    bool made = rc == OD_OK, there = made || rc == OD_EXISTS; // another machine may have been faster
     if (rc == OD_EXISTS && if_not_exists)
         rc = OD_OK;
     pthread_mutex_lock(&host->lock);
@@ -338,39 +343,55 @@ od_code od_host_create(struct od_host *host, const char *name, const char *file,
     else
         leave(database);
     pthread_mutex_unlock(&host->lock);
-out:
-    if (consume)
-        od_place_discard(file);
     if (created)
         *created = made;
     return rc;
 }
 
-od_code od_host_drop(struct od_host *host, const char *name, bool if_exists, bool *dropped, struct od_error *err)
+od_code od_host_create(struct od_host *host, const char *name, const char *file, bool consume, bool if_not_exists,
+                       bool *created, struct od_error *err)
+{
+    od_code rc = od_host_make(host, name, if_not_exists, make, file, created, err);
+    if (consume)
+        od_place_discard(file);
+    return rc;
+}
+
+od_code od_host_claim(struct od_host *host, const char *name, enum od_database_state state,
+                      struct od_database **claimed, struct od_error *err)
 {
     od_code rc = OD_OK;
-    *dropped = false;
     pthread_mutex_lock(&host->lock);
-    struct od_database *database = find(host, name);
-    if (!database || database->state == OD_DATABASE_ABSENT) {
-        if (!if_exists && !database)
-            rc = fail_unknown(host, name, err);
-        else if (!if_exists)
-            rc = od_fail(err, OD_NOT_FOUND, "the database \"%s\" is empty and has no file yet", name);
-        database = NULL;
-    } else if (database->state != OD_DATABASE_READY) {
+    struct od_database *database = od_host_find(host, name);
+    if (!database)
+        rc = od_host_fail_unknown(host, name, err);
+    else if (database->state == OD_DATABASE_ABSENT)
+        rc = od_fail(err, OD_NOT_FOUND, "the database \"%s\" is empty and has no file yet", name);
+    else if (database->state != OD_DATABASE_READY)
         rc = od_fail(err, OD_BUSY, "the database \"%s\" is %s; try again", name, busy_with(database->state));
-    } else if (database->uses > 0) {
-        rc = od_fail(err, OD_BUSY,
+    else if (database->uses > 0)
+        rc = od_fail(err, state == OD_DATABASE_RESTORING && atomic_load(&database->sessions) > 0 ? OD_LOCKED : OD_BUSY,
                      "the database \"%s\" is in use (%d sessions, %u uses in all): close its sessions and try again",
                      name, atomic_load(&database->sessions), database->uses);
-    } else {
-        database->state = OD_DATABASE_DROPPING;
-    }
+    else
+        database->state = state;
     pthread_mutex_unlock(&host->lock);
-    if (rc != OD_OK || !database)
-        return rc;
+    *claimed = database;
+    return rc;
+}
 
+od_code od_host_drop(struct od_host *host, const char *name, bool if_exists, bool *dropped, struct od_error *err)
+{
+    struct od_database *database = NULL;
+    struct od_error why = {0};
+    *dropped = false;
+    od_code rc = od_host_claim(host, name, OD_DATABASE_DROPPING, &database, &why);
+    if (rc == OD_NOT_FOUND && if_exists)
+        return OD_OK;
+    if (rc != OD_OK && err)
+        *err = why;
+    if (rc != OD_OK)
+        return rc;
     od_views_close(host, database, UINT64_MAX);
     od_database_close(database);
     rc = od_store_drop(host->place.store, name, err);
@@ -389,7 +410,7 @@ od_code od_host_drop(struct od_host *host, const char *name, bool if_exists, boo
 bool od_host_knows(struct od_host *host, const char *name)
 {
     pthread_mutex_lock(&host->lock);
-    bool known = find(host, name) != NULL;
+    bool known = od_host_find(host, name) != NULL;
     pthread_mutex_unlock(&host->lock);
     return known;
 }
@@ -410,8 +431,8 @@ static od_code enter(struct od_database *database, struct od_error *err)
         return od_fail(err, OD_BUSY, "the database \"%s\" is %s; try again", database->name,
                        busy_with(database->state));
     if (database->condemned && database->uses > 0)
-        return od_fail(err, OD_UNAVAILABLE,
-                       "the database \"%s\" is being reopened after its storage failed; try again", database->name);
+        return od_fail(err, OD_UNAVAILABLE, "the database \"%s\" is being reopened after its storage failed; try again",
+                       database->name);
     if (database->condemned) {
         database->condemned = false;
         database->condemned_engine = atomic_exchange(&database->engine, NULL);
@@ -425,14 +446,14 @@ static od_code acquire_newest(struct od_host *host, const char *name, struct od_
 {
     od_code rc = OD_OK;
     pthread_mutex_lock(&host->lock);
-    struct od_database *d = find(host, name);
+    struct od_database *d = od_host_find(host, name);
     if (!d && host->place.shared) {
         pthread_mutex_unlock(&host->lock);
         rc = load(host, err);
         if (rc != OD_OK)
             return rc;
         pthread_mutex_lock(&host->lock);
-        d = find(host, name);
+        d = od_host_find(host, name);
     }
     if (d && (d->state == OD_DATABASE_ABSENT || (d->state == OD_DATABASE_MAKING && strcmp(name, MAIN) == 0))) {
         pthread_mutex_unlock(&host->lock);
@@ -440,9 +461,9 @@ static od_code acquire_newest(struct od_host *host, const char *name, struct od_
         if (rc != OD_OK)
             return rc;
         pthread_mutex_lock(&host->lock);
-        d = find(host, name);
+        d = od_host_find(host, name);
     }
-    rc = d ? enter(d, err) : fail_unknown(host, name, err);
+    rc = d ? enter(d, err) : od_host_fail_unknown(host, name, err);
     pthread_mutex_unlock(&host->lock);
     if (rc != OD_OK)
         return rc;
@@ -455,8 +476,8 @@ static od_code acquire_newest(struct od_host *host, const char *name, struct od_
     return rc;
 }
 
-od_code od_database_acquire(struct od_host *host, const char *name, const char *snapshot,
-                            struct od_database **database, struct od_error *err)
+od_code od_database_acquire(struct od_host *host, const char *name, const char *snapshot, struct od_database **database,
+                            struct od_error *err)
 {
     struct od_database *newest = NULL;
     od_code rc = acquire_newest(host, name, &newest, err);

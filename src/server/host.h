@@ -19,6 +19,9 @@ struct od_engine;
 struct od_connection;
 struct od_store;
 struct od_volume;
+struct od_meta_snapshot;
+struct od_fsck;
+struct od_snapshot_policy;
 
 #define OD_DATABASE_NAME_BYTES 129u
 
@@ -70,6 +73,28 @@ bool od_host_knows(struct od_host *host, const char *name);
 struct od_store *od_host_store(struct od_host *host);
 // Closes what was open for nobody for too long.
 void od_host_sweep(struct od_host *host, uint64_t now_ms);
+
+// ---- history (host_history.c). A selector is as in storage/store.h; NULL: as it is now. All block.
+
+OD_CHECKED od_code od_host_snapshot_create(struct od_host *host, const char *name,
+                                           const char *snapshot_name, // NULL: named by its time
+                                           struct od_meta_snapshot *snapshot, struct od_error *err);
+OD_CHECKED od_code od_host_snapshot_list(struct od_host *host, const char *name, struct od_meta_snapshot **rows,
+                                         size_t *count, struct od_error *err); // od_free
+OD_CHECKED od_code od_host_snapshot_drop(struct od_host *host, const char *name, const char *snapshot_name,
+                                         bool if_exists, bool *dropped, struct od_error *err);
+OD_CHECKED od_code od_host_clone(struct od_host *host, const char *database, const char *selector,
+                                 const char *new_name, struct od_error *err);
+// Automatic snapshots of the databases that are open, and an end to those that are too many. What fails is logged.
+void od_host_snapshot_all(struct od_host *host, const struct od_snapshot_policy *policy);
+// Nobody may use it (OD_LOCKED: it has sessions; OD_BUSY). *before: a snapshot of what it was.
+OD_CHECKED od_code od_host_restore(struct od_host *host, const char *name, const char *selector,
+                                   struct od_meta_snapshot *before, struct od_error *err);
+// A frozen volume (od_volume_close), and a use of its database, which outlives it; NULL when only its past can be opened.
+OD_CHECKED od_code od_host_open_at(struct od_host *host, const char *name, const char *selector,
+                                   struct od_database **database, struct od_volume **volume, struct od_error *err);
+// Fills the stores, and with a name the branch, of *fsck and runs it.
+OD_CHECKED od_code od_host_check(struct od_host *host, const char *name, struct od_fsck *fsck, struct od_error *err);
 
 // ---- use
 

@@ -15,7 +15,13 @@ OD_BEGIN_C
 
 #define OD_IDLE_CONNECTIONS_MAX 32u
 
-enum od_database_state { OD_DATABASE_ABSENT, OD_DATABASE_MAKING, OD_DATABASE_READY, OD_DATABASE_DROPPING };
+enum od_database_state {
+    OD_DATABASE_ABSENT,
+    OD_DATABASE_MAKING,
+    OD_DATABASE_READY,
+    OD_DATABASE_DROPPING,
+    OD_DATABASE_RESTORING
+};
 
 struct od_database {
     struct od_database *next;
@@ -25,7 +31,7 @@ struct od_database {
     // ---- the host's lock
     enum od_database_state state;
     unsigned uses;
-    bool condemned; // nobody new comes in; opened again when nobody is left
+    bool condemned;                     // nobody new comes in; opened again when nobody is left
     struct od_engine *condemned_engine; // closed before the next opening
     // Of a view: the database whose past it is (each use of the view is one of it, too), and which moment.
     struct od_database *of;
@@ -52,6 +58,20 @@ struct od_host {
     struct od_database *views;
     size_t view_count;
 };
+
+// ---- host.c
+// By name; NULL: there is none. Lock held.
+struct od_database *od_host_find(struct od_host *host, const char *name);
+// OD_NOT_FOUND with what there is. Lock held.
+od_code od_host_fail_unknown(struct od_host *host, const char *name, struct od_error *err);
+// A database that make_it makes, in the state MAKING meanwhile. As od_host_create.
+typedef od_code (*od_host_make_fn)(struct od_host *host, const char *name, const void *context, struct od_error *err);
+OD_CHECKED od_code od_host_make(struct od_host *host, const char *name, bool if_not_exists, od_host_make_fn make_it,
+                                const void *context, bool *created, struct od_error *err);
+// Takes one that nobody uses out of use: DROPPING or RESTORING. OD_BUSY when it is in use; OD_LOCKED, which nobody tries
+// again by himself, when a restore meets sessions.
+OD_CHECKED od_code od_host_claim(struct od_host *host, const char *name, enum od_database_state state,
+                                 struct od_database **claimed, struct od_error *err);
 
 // ---- database.c
 struct od_database *od_database_new(struct od_host *host, const char *name); // NULL: out of memory

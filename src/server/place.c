@@ -18,7 +18,6 @@
 #include <string.h>
 #include <unistd.h>
 
-#define FORMAT_FILE "FORMAT"
 #define FORMAT_TEXT "openduck data directory, format 1\n"
 #define FORMAT_BYTES_MAX 256u
 #define CACHE_BYTES_DEFAULT (10 * OD_GIB)
@@ -40,8 +39,7 @@ void od_place_discard(const char *path)
         od_log(OD_LOG_WARN, "server", "%s", err.message);
 }
 
-// *known: the directory says that it is of this layout.
-static od_code check_format(const char *path, bool *known, struct od_error *err)
+od_code od_place_check_format(const char *path, bool *known, struct od_error *err)
 {
     struct od_buf text;
     od_buf_init(&text, FORMAT_BYTES_MAX);
@@ -61,6 +59,11 @@ static od_code check_format(const char *path, bool *known, struct od_error *err)
     return rc;
 }
 
+od_code od_place_write_format(const char *path, struct od_error *err)
+{
+    return od_file_write(path, FORMAT_TEXT, strlen(FORMAT_TEXT), 0600, err);
+}
+
 // Versions before the first format kept each database as a file.
 static od_code check_older(const char *directory, struct od_error *err)
 {
@@ -69,10 +72,11 @@ static od_code check_older(const char *directory, struct od_error *err)
         return od_fail(err, OD_NO_MEMORY, "no memory for the data directory");
     od_code rc = OD_OK;
     if (od_file_exists(databases))
-        rc = od_fail(err, OD_UNSUPPORTED,
-                     "an older version made it: each database is a file in %s. Take an empty directory, and bring the files "
-                     "in with \"openduck db create NAME --from FILE\"",
-                     databases);
+        rc = od_fail(
+            err, OD_UNSUPPORTED,
+            "an older version made it: each database is a file in %s. Take an empty directory, and bring the files "
+            "in with \"openduck db create NAME --from FILE\"",
+            databases);
     od_free(databases);
     return rc;
 }
@@ -179,20 +183,20 @@ od_code od_place_open(const struct od_place_options *options, struct od_place *p
                                .temporary = od_path_join(directory, "tmp"),
                                .shared = options->metadata && od_metadata_is_remote(options->metadata)};
     char *lock = od_path_join(directory, "lock");
-    char *format = od_path_join(directory, FORMAT_FILE);
+    char *format = od_path_join(directory, OD_PLACE_FORMAT_FILE);
     if (!place->directory || !place->temporary || !lock || !format)
         OD_TRY(od_fail(err, OD_NO_MEMORY, "no memory for the data directory"));
     OD_TRY(check_options(options, err));
     OD_TRY(od_directory_make(directory, 0700, err));
     OD_TRY(od_lock_file_acquire(&place->lock, lock, err));
-    OD_TRY(check_format(format, &known, err));
+    OD_TRY(od_place_check_format(format, &known, err));
     if (!known)
         OD_TRY(check_older(directory, err));
     OD_TRY(od_tree_remove(place->temporary, err));
     OD_TRY(od_directory_make(place->temporary, 0700, err));
     OD_TRY(open_parts(place, options, known, err));
     if (!known)
-        OD_TRY(od_file_write(format, FORMAT_TEXT, strlen(FORMAT_TEXT), 0600, err));
+        OD_TRY(od_place_write_format(format, err));
 out:
     od_free(lock);
     od_free(format);

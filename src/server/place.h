@@ -43,6 +43,11 @@ OD_CHECKED od_code od_place_open(const struct od_place_options *options, struct 
                                  struct od_error *err);
 void od_place_close(struct od_place *place); // zeros are fine; no volume may be open
 
+// Of the file that names the layout. *known false: there is none.
+#define OD_PLACE_FORMAT_FILE "FORMAT"
+OD_CHECKED od_code od_place_check_format(const char *path, bool *known, struct od_error *err);
+OD_CHECKED od_code od_place_write_format(const char *path, struct od_error *err);
+
 // A fresh path below tmp/ in new memory (od_free); NULL: out of memory.
 char *od_place_temporary(const struct od_place *place, const char *suffix);
 // Removes what is at a path below tmp/. What cannot be removed goes with the next opening.

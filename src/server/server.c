@@ -15,6 +15,7 @@
 #include "server/execution.h"
 #include "server/group.h"
 #include "server/intake.h"
+#include "server/snapshot_policy.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -27,6 +28,8 @@
 #define DATABASE_IDLE_MS_DEFAULT (15u * 60u * 1000u)
 #define KEEP_DROPPED_MS_DEFAULT (24u * 60u * 60u * 1000u)
 #define COLLECT_MS_DEFAULT (10u * 60u * 1000u)
+#define SNAPSHOT_LOOK_MS_MIN 250u
+#define SNAPSHOT_LOOK_MS_MAX 60000u
 #define IDLE_DRAIN_MS 1000u // a transaction idle for longer does not hold up the drain
 #define INTERRUPT_MS 3000u  // how long interrupted statements may take to tell their clients
 #define CALLS_MS 1000u      // and calls to end
@@ -85,6 +88,8 @@ static void fill_defaults(struct od_server_options *options)
         options->collect_ms = COLLECT_MS_DEFAULT;
     if (!options->session_idle_ms)
         options->session_idle_ms = OD_SESSION_IDLE_MS_DEFAULT;
+    if (!options->snapshot_keep)
+        options->snapshot_keep = OD_SNAPSHOT_KEEP_DEFAULT;
     if (!options->transaction_idle_ms)
         options->transaction_idle_ms = OD_TRANSACTION_IDLE_MS_DEFAULT;
 }
@@ -108,6 +113,12 @@ static void sweep_due(void *argument)
 {
     struct od_server *server = argument;
     od_workers_submit(server->helpers, &server->sweep_job);
+}
+
+static void snapshots_due(void *argument)
+{
+    struct od_server *server = argument;
+    od_workers_submit(server->executors, &server->snapshot_job);
 }
 
 static void schedule(struct od_server *server, uint64_t in_ms, void (*run)(void *argument))
@@ -153,13 +164,35 @@ static void sweep_run(struct od_job *job)
     pthread_mutex_unlock(&server->lock);
 }
 
+// Looks several times an interval, so that a snapshot is late by a part of it at most.
+static uint64_t snapshot_look_ms(const struct od_server *server)
+{
+    uint64_t look = server->options.snapshot_every_ms / 8;
+    return look < SNAPSHOT_LOOK_MS_MIN ? SNAPSHOT_LOOK_MS_MIN : look > SNAPSHOT_LOOK_MS_MAX ? SNAPSHOT_LOOK_MS_MAX : look;
+}
+
+static void snapshots_run(struct od_job *job)
+{
+    struct od_server *server = od_container(job, struct od_server, snapshot_job);
+    const struct od_snapshot_policy policy = {.every_us = server->options.snapshot_every_ms * 1000,
+                                              .keep = server->options.snapshot_keep};
+    od_host_snapshot_all(server->host, &policy);
+    pthread_mutex_lock(&server->lock);
+    if (!server->stopped)
+        schedule(server, snapshot_look_ms(server), snapshots_due);
+    pthread_mutex_unlock(&server->lock);
+}
+
 // ---- start
 
 static od_code start_rpc(struct od_server *server, struct od_error *err)
 {
     const struct od_server_options *options = &server->options;
     od_service_execution_methods(server, server->methods);
-    od_service_admin_methods(server, server->methods + OD_EXECUTION_METHODS);
+    struct od_method *admin = server->methods + OD_EXECUTION_METHODS;
+    od_service_admin_methods(server, admin);
+    od_service_history_methods(server, admin + OD_ADMIN_METHODS);
+    od_service_copy_methods(server, admin + OD_ADMIN_METHODS + OD_HISTORY_METHODS);
     const struct od_rpc_server_options rpc = {
         .listen = options->listen,
         .token = options->token,
@@ -168,7 +201,7 @@ static od_code start_rpc(struct od_server *server, struct od_error *err)
         .tls_client_ca_pem = options->tls_client_ca_pem,
         .message_bytes_max = OD_MESSAGE_BYTES_MAX,
         .methods = server->methods,
-        .method_count = OD_EXECUTION_METHODS + OD_ADMIN_METHODS,
+        .method_count = OD_METHODS,
     };
     od_code rc = od_rpc_server_start(&rpc, &server->rpc, err);
     if (rc == OD_OK)
@@ -231,6 +264,7 @@ static void init(struct od_server *server, const struct od_server_options *optio
     };
     server->tick_job.run = tick_run;
     server->sweep_job.run = sweep_run;
+    server->snapshot_job.run = snapshots_run;
 }
 
 od_code od_server_start(const struct od_server_options *options, struct od_server **server, struct od_error *err)
@@ -250,6 +284,8 @@ od_code od_server_start(const struct od_server_options *options, struct od_serve
     OD_TRY(od_timer_service_start(&s->timers, err));
     OD_TRY(start_rpc(s, err));
     schedule(s, SWEEP_MS, sweep_due);
+    if (s->options.snapshot_every_ms > 0)
+        schedule(s, snapshot_look_ms(s), snapshots_due);
 out:
     if (rc == OD_OK)
         *server = s;

@@ -31,6 +31,8 @@ struct od_server_options {
     uint64_t session_idle_ms, transaction_idle_ms;
     uint64_t statement_timeout_ms; // ceiling and default of a statement's deadline; 0: none
     bool external_access;          // may SQL read and write files, load extensions?
+    uint64_t snapshot_every_ms;    // automatic snapshots of databases that were written to; 0: none
+    uint64_t snapshot_keep;        // of each database so many of them stay; 0: 96
 };
 
 OD_CHECKED od_code od_server_start(const struct od_server_options *options, struct od_server **server,

@@ -27,6 +27,9 @@ struct od_signal;
 #define OD_LOST_SESSIONS_REMEMBERED 1024u
 #define OD_EXECUTION_METHODS 8u
 #define OD_ADMIN_METHODS 4u
+#define OD_HISTORY_METHODS 5u
+#define OD_COPY_METHODS 2u
+#define OD_METHODS (OD_EXECUTION_METHODS + OD_ADMIN_METHODS + OD_HISTORY_METHODS + OD_COPY_METHODS)
 
 // Why a session is gone, for the message to who asks for it.
 struct od_lost_session {
@@ -46,8 +49,8 @@ struct od_server {
     struct od_workers *helpers;   // move batches: never wait for a client
     struct od_timer_service *timers;
     struct od_rpc_server *rpc;
-    struct od_method methods[OD_EXECUTION_METHODS + OD_ADMIN_METHODS];
-    struct od_job tick_job, sweep_job;
+    struct od_method methods[OD_METHODS];
+    struct od_job tick_job, sweep_job, snapshot_job;
 
     pthread_mutex_t lock;
     pthread_cond_t changed; // an execution was forgotten, a session has ended, hurry
@@ -74,9 +77,12 @@ struct od_server {
 // There is an execution to watch. The server's lock is held.
 void od_server_wake_ticker(struct od_server *server);
 
-// The RPC methods (service_execution.c, service_stream.c, service_upload.c, service_admin.c).
+// The RPC methods (service_execution.c, service_stream.c, service_upload.c, service_admin.c, service_history.c,
+// service_copy.c).
 void od_service_execution_methods(struct od_server *server, struct od_method *methods);
 void od_service_admin_methods(struct od_server *server, struct od_method *methods);
+void od_service_history_methods(struct od_server *server, struct od_method *methods);
+void od_service_copy_methods(struct od_server *server, struct od_method *methods);
 
 OD_END_C
 
