@@ -45,6 +45,26 @@ static void name_by_time(char out[OD_META_NAME_BYTES])
     snprintf(out, OD_META_NAME_BYTES, "snapshot-%s.%06uZ", text, (unsigned)(us % 1000000));
 }
 
+// With what DuckDB has left behind its last commit ended, so that the journal can be closed; once more, since something
+// may have come in between.
+static od_code take_snapshot(struct od_host *host, struct od_database *database, const char *snapshot_name,
+                             struct od_meta_snapshot *snapshot, struct od_error *err)
+{
+    struct od_store *store = host->place.store;
+    od_code rc = od_volume_settle(database->volume, err);
+    if (rc == OD_OK)
+        rc = od_store_snapshot_create(store, database->name, snapshot_name, database->volume, snapshot, err);
+    if (rc != OD_NOT_FOUND && rc != OD_BUSY)
+        return rc;
+    rc = od_volume_settle(database->volume, err);
+    if (rc == OD_OK)
+        rc = od_store_snapshot_create(store, database->name, snapshot_name, database->volume, snapshot, err);
+    if (rc == OD_NOT_FOUND)
+        rc =
+            od_fail(err, OD_BUSY, "a running statement keeps \"%s\" from being snapshotted; try again", database->name);
+    return rc;
+}
+
 od_code od_host_snapshot_create(struct od_host *host, const char *name, const char *snapshot_name,
                                 struct od_meta_snapshot *snapshot, struct od_error *err)
 {
@@ -57,7 +77,7 @@ od_code od_host_snapshot_create(struct od_host *host, const char *name, const ch
         name_by_time(made);
         snapshot_name = made;
     }
-    rc = od_store_snapshot_create(host->place.store, name, snapshot_name, database->volume, snapshot, err);
+    rc = take_snapshot(host, database, snapshot_name, snapshot, err);
     od_database_release(database);
     return rc;
 }
@@ -129,7 +149,7 @@ static od_code follow_policy(struct od_host *host, struct od_database *database,
     const struct od_position newest = {.branch = row.branch, .lsn = od_volume_barrier_lsn(database->volume)};
     od_snapshot_policy_plan(policy, rows, count, &newest, now_us, &create, drop);
     if (create)
-        OD_TRY(od_store_snapshot_create(store, database->name, NULL, database->volume, &made, err));
+        OD_TRY(take_snapshot(host, database, NULL, &made, err));
     for (size_t i = 0; i < count; i++)
         if (drop[i])
             OD_TRY(od_store_snapshot_drop(store, database->name, rows[i].name, err));
@@ -205,8 +225,10 @@ static od_code make_clone(struct od_host *host, const char *new_name, const void
     od_code rc = acquire(host, clone->database, clone->selector, &database, err);
     if (rc != OD_OK)
         return rc;
-    rc = od_store_clone(host->place.store, clone->database, clone->selector, database ? database->volume : NULL,
-                        new_name, err);
+    rc = database ? od_volume_settle(database->volume, err) : OD_OK;
+    if (rc == OD_OK)
+        rc = od_store_clone(host->place.store, clone->database, clone->selector, database ? database->volume : NULL,
+                            new_name, err);
     od_database_release(database);
     return rc;
 }

@@ -71,6 +71,12 @@ OD_CHECKED od_code od_volume_rename(struct od_volume *volume, enum od_volume_fil
 OD_CHECKED od_code od_volume_barrier(struct od_volume *volume, const struct od_ledger_entry *entry, uint64_t *lsn,
                                      struct od_error *err);
 
+// A barrier of our own, so that a snapshot need not wait. DuckDB leaves operations behind its last fsync: a checkpoint ends
+// with cutting and removing files, a bulk load writes blocks for as long as it runs. What they leave is what a killed process
+// leaves. Nothing happens when there are none, or when a WAL was written since the last barrier: that may be a commit, whose
+// own barrier brings its ledger entry (V4).
+OD_CHECKED od_code od_volume_settle(struct od_volume *volume, struct od_error *err);
+
 // ---- durability
 
 uint64_t od_volume_barrier_lsn(struct od_volume *volume); // end of the last barrier

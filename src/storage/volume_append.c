@@ -88,6 +88,7 @@ static void apply_barrier(struct od_volume *volume, struct od_barrier *barrier)
     volume->barrier_chain = volume->chain;
     volume->time_us = barrier->time_us;
     volume->watermark = barrier->durable_lsn;
+    volume->log_written = false;
     volume->barriers++;
     if (OD_PLANT(DURABLE_TOO_EARLY))
         volume->durable = volume->barrier;
@@ -123,6 +124,8 @@ od_code od_volume_append(struct od_volume *volume, struct od_volume_append *appe
         OD_TRY(rc);
     }
     OD_TRY(take_flight(volume, &slot, err));
+    if (append->quiet && (volume->log_written || volume->content <= volume->barrier))
+        goto out;
     if (append->barrier)
         OD_TRY(prepare_barrier(volume, append, barrier_payload, err));
     OD_TRY(reserve(volume, record, err));
@@ -137,6 +140,8 @@ od_code od_volume_append(struct od_volume *volume, struct od_volume_append *appe
     volume->tail += od_record_bytes(record->bytes);
     if (record->op != OD_RECORD_WATERMARK)
         volume->content = volume->tail;
+    if (record->op == OD_RECORD_WRITE && record->file != OD_VOLUME_DATABASE)
+        volume->log_written = true;
     *end_lsn = volume->tail;
     volume->flights[slot] = record->lsn;
     od_files_apply(&volume->files, record, od_place_make(journal->header.depth, offset), append->write_end);
@@ -200,5 +205,13 @@ od_code od_volume_watermark(struct od_volume *volume, struct od_error *err)
         .record = {.op = OD_RECORD_WATERMARK, .bytes = 8, .payload_hash = od_storage_hash(payload, 8, 0)},
         .payload = payload,
     };
+    return od_volume_append(volume, &append, &lsn, err);
+}
+
+od_code od_volume_settle(struct od_volume *volume, struct od_error *err)
+{
+    struct od_barrier barrier = {0};
+    uint64_t lsn;
+    struct od_volume_append append = {.record = {.op = OD_RECORD_BARRIER}, .barrier = &barrier, .quiet = true};
     return od_volume_append(volume, &append, &lsn, err);
 }

@@ -53,6 +53,7 @@ struct od_volume {
     uint64_t content;                 // end of the last record that is not a watermark
     struct od_journal *next;          // unused yet
     bool roll_wanted;                 // at the next barrier
+    bool log_written;                 // a WAL file, since the last barrier: a commit may be on its way
     uint64_t time_us;                 // of the last barrier
     uint64_t durable, synced;         // synced: bytes known to be on disk, barrier or not
     uint64_t watermark;               // the newest durable position that is written in the journal
@@ -73,6 +74,7 @@ struct od_volume_append {
     const void *payload;
     uint64_t write_end;
     struct od_barrier *barrier; // of a barrier record: its payload is made under the lock
+    bool quiet;                 // a barrier of ours: only if no commit can be on its way, else nothing happens
 };
 
 // Gives the record its position, applies it, writes it. *end_lsn: where it ends.
