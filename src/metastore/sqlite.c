@@ -371,6 +371,24 @@ out:
     return rc;
 }
 
+// SQLite finds a damaged page only when it stumbles over it, and an index that hides rows never. The file is small.
+static od_code check_structure(struct sqlite_store *store, struct od_error *err)
+{
+    sqlite3_stmt *statement;
+    bool row;
+    od_code rc = od_sqlite_start(store, &statement, err, "PRAGMA integrity_check(1)", "");
+    if (rc == OD_OK)
+        rc = od_sqlite_next(store, statement, &row, err);
+    if (rc != OD_OK)
+        return rc;
+    const char *found = row ? (const char *)sqlite3_column_text(statement, 0) : NULL;
+    if (!found || strcmp(found, "ok") != 0)
+        rc = od_fail(err, OD_CORRUPT, "the metadata %s is damaged (%s): it can be made again from the objects",
+                     store->path, found ? found : "it cannot be checked");
+    od_sqlite_end(statement);
+    return rc;
+}
+
 od_code od_metastore_sqlite_open(const char *path, bool create, struct od_metastore **out, struct od_error *err)
 {
     static const struct od_metastore_ops ops = {
@@ -411,6 +429,7 @@ od_code od_metastore_sqlite_open(const char *path, bool create, struct od_metast
     if (status != SQLITE_OK)
         OD_TRY(od_sqlite_fail(store, status, "open", err));
     OD_TRY(set_up(store, create, err));
+    OD_TRY(check_structure(store, err));
     *out = &store->base;
     return OD_OK;
 out:

@@ -6,10 +6,11 @@
 #include "storage/survey.h"
 
 struct od_fsck_rows {
+    struct od_meta_database *databases;
     struct od_meta_branch *branches;
     struct od_meta_layer *layers;
     struct od_meta_snapshot *snapshots;
-    size_t branch_count, layer_count, snapshot_count;
+    size_t database_count, branch_count, layer_count, snapshot_count;
 };
 
 struct od_fsck_work {

@@ -48,7 +48,9 @@ od_code od_fsck_read_rows(struct od_fsck_work *work, struct od_error *err)
 {
     struct od_metastore *meta = work->fsck->metadata;
     struct od_fsck_rows *rows = &work->rows;
-    od_code rc = meta->ops->branch_list(meta, &rows->branches, &rows->branch_count, err);
+    od_code rc = meta->ops->database_list(meta, &rows->databases, &rows->database_count, err);
+    if (rc == OD_OK)
+        rc = meta->ops->branch_list(meta, &rows->branches, &rows->branch_count, err);
     for (size_t i = 0; i < rows->branch_count && rc == OD_OK; i++)
         rc = read_branch(meta, &rows->branches[i].branch, rows, err);
     if (rc == OD_OK && rows->layer_count > 1)
@@ -59,6 +61,7 @@ od_code od_fsck_read_rows(struct od_fsck_work *work, struct od_error *err)
 
 void od_fsck_rows_release(struct od_fsck_rows *rows)
 {
+    od_free(rows->databases);
     od_free(rows->branches);
     od_free(rows->layers);
     od_free(rows->snapshots);
@@ -68,33 +71,43 @@ static void check_layer(struct od_fsck_work *work, const struct od_meta_layer *r
 {
     struct od_error why;
     const struct od_survey_layer *layer = od_survey_find(&work->survey, &row->layer);
+    char key[OD_LAYER_KEY_BYTES];
+    od_layer_key(&row->layer, key);
     if (!layer)
         (void)od_fail(&why, OD_CORRUPT, "%s has a row in the metadata, but is missing or damaged", row->key);
     else if (!od_uuid_equal(&row->branch, &layer->header.branch) ||
              !od_uuid_equal(&row->parent, &layer->header.parent) || row->first_lsn != layer->header.first_lsn ||
              row->end_lsn != layer->end.lsn || row->first_time_us != layer->end.first_time_us ||
-             row->last_time_us != layer->end.time_us || row->bytes != layer->bytes || row->epoch < layer->header.epoch)
+             row->last_time_us != layer->end.time_us || row->bytes != layer->bytes ||
+             row->epoch < layer->header.epoch || row->kind != 0 || strcmp(row->key, key) != 0)
         (void)od_fail(&why, OD_CORRUPT, "%s is not what its row in the metadata says (offset 0)", row->key);
     else
         return;
     od_fsck_problem(work, row->key, &why);
 }
 
-// Is there a row with this uuid, `at` bytes within it?
-static bool is_described(const struct od_survey_list *list, size_t row_bytes, size_t at, const struct od_uuid *uuid)
+// The description with this uuid, `at` bytes within it, or NULL.
+static const void *described(const struct od_survey_list *list, size_t row_bytes, size_t at, const struct od_uuid *uuid)
 {
     size_t low = 0, high = list->count;
     while (low < high) {
         size_t middle = low + (high - low) / 2;
-        int order = memcmp((const uint8_t *)list->rows + middle * row_bytes + at, uuid->bytes, sizeof uuid->bytes);
+        const uint8_t *row = (const uint8_t *)list->rows + middle * row_bytes;
+        int order = memcmp(row + at, uuid->bytes, sizeof uuid->bytes);
         if (order == 0)
-            return true;
+            return row;
         if (order < 0)
             low = middle + 1;
         else
             high = middle;
     }
-    return false;
+    return NULL;
+}
+
+static const struct od_branch_description *described_branch(struct od_fsck_work *work, const struct od_uuid *branch)
+{
+    return described(&work->survey.branches, sizeof(struct od_branch_description),
+                     offsetof(struct od_branch_description, branch), branch);
 }
 
 static void check_layer_named(struct od_fsck_work *work, const char *key, const struct od_uuid *layer)
@@ -126,28 +139,26 @@ static void check_branch(struct od_fsck_work *work, const struct od_meta_branch 
     check_layer_named(work, key, &row->parent_layer);
     check_layer_named(work, key, &row->tip_layer);
     const struct od_survey_layer *tip = od_survey_find(&work->survey, &row->tip_layer);
-    if (tip && (tip->end.lsn != row->tip_lsn || !od_uuid_equal(&tip->header.branch, &row->branch))) {
-        (void)od_fail(&why, OD_CORRUPT, "the row of %s says that it ends at position %llu, its newest layer says %llu",
-                      key, (unsigned long long)row->tip_lsn, (unsigned long long)tip->end.lsn);
+    if (tip && (tip->end.lsn != row->tip_lsn || tip->end.time_us != row->tip_time_us ||
+                row->epoch < tip->header.epoch || !od_uuid_equal(&tip->header.branch, &row->branch))) {
+        (void)od_fail(
+            &why, OD_CORRUPT,
+            "the row of %s says that it ends at position %llu in epoch %llu, its newest layer says %llu, %llu", key,
+            (unsigned long long)row->tip_lsn, (unsigned long long)row->epoch, (unsigned long long)tip->end.lsn,
+            (unsigned long long)tip->header.epoch);
         od_fsck_problem(work, key, &why);
     }
-    if (!is_described(&work->survey.branches, sizeof(struct od_branch_description),
-                      offsetof(struct od_branch_description, branch), &row->branch)) {
+    const struct od_branch_description *said = described_branch(work, &row->branch);
+    if (!said)
         (void)od_fail(&why, OD_CORRUPT, "%s, from which its row could be made again, is missing or damaged", key);
-        od_fsck_problem(work, key, &why);
-    }
-}
-
-static void check_in_use(struct od_fsck_work *work, const struct od_meta_branch *row)
-{
-    struct od_error why;
-    char key[OD_DESCRIPTION_KEY_BYTES];
-    if (row->dropped_us || !is_described(&work->survey.drops, sizeof(struct od_drop_description),
-                                         offsetof(struct od_drop_description, branch), &row->branch))
+    else if (od_uuid_is_zero(&row->tip_layer) && row->tip_lsn != row->start_lsn)
+        (void)od_fail(&why, OD_CORRUPT, "the row of %s has no layer, but ends at position %llu", key,
+                      (unsigned long long)row->tip_lsn);
+    else if (!od_uuid_equal(&row->parent_branch, &said->parent_branch) ||
+             !od_uuid_equal(&row->parent_layer, &said->parent_layer) || row->start_lsn != said->start_lsn)
+        (void)od_fail(&why, OD_CORRUPT, "%s says that the branch begins elsewhere than its row", key);
+    else
         return;
-    od_drop_key(&row->branch, key);
-    (void)od_fail(&why, OD_CORRUPT, "%s says that the branch was dropped, but its row is in use: the metadata is older",
-                  key);
     od_fsck_problem(work, key, &why);
 }
 
@@ -159,6 +170,39 @@ static const struct od_meta_branch *branch_of(const struct od_fsck_rows *rows, c
     return NULL;
 }
 
+static void check_database(struct od_fsck_work *work, const struct od_meta_database *row)
+{
+    struct od_error why;
+    char key[OD_DESCRIPTION_KEY_BYTES];
+    const struct od_branch_description *said = described_branch(work, &row->branch);
+    od_branch_key(&row->branch, key);
+    const struct od_meta_branch *branch = branch_of(&work->rows, &row->branch);
+    if (!branch)
+        (void)od_fail(&why, OD_CORRUPT, "the row of the database '%s' names %s, which has no row", row->name, key);
+    else if (branch->dropped_us)
+        (void)od_fail(&why, OD_CORRUPT, "the row of the database '%s' names %s, whose row says that it was dropped",
+                      row->name, key);
+    else if (said && strcmp(row->name, said->name) != 0)
+        (void)od_fail(&why, OD_CORRUPT, "%s says that the database is called '%s', its row '%s'", key, said->name,
+                      row->name);
+    else
+        return;
+    od_fsck_problem(work, key, &why);
+}
+
+static void check_in_use(struct od_fsck_work *work, const struct od_meta_branch *row)
+{
+    struct od_error why;
+    char key[OD_DESCRIPTION_KEY_BYTES];
+    if (row->dropped_us || !described(&work->survey.drops, sizeof(struct od_drop_description),
+                                      offsetof(struct od_drop_description, branch), &row->branch))
+        return;
+    od_drop_key(&row->branch, key);
+    (void)od_fail(&why, OD_CORRUPT, "%s says that the branch was dropped, but its row is in use: the metadata is older",
+                  key);
+    od_fsck_problem(work, key, &why);
+}
+
 static void check_snapshot(struct od_fsck_work *work, const struct od_meta_snapshot *row)
 {
     struct od_error why;
@@ -167,11 +211,19 @@ static void check_snapshot(struct od_fsck_work *work, const struct od_meta_snaps
     od_snapshot_key(&row->snapshot, key);
     if (branch && row->position.lsn <= branch->tip_lsn) // else it is in a journal still
         check_layer_named(work, key, &row->layer);
-    if (!is_described(&work->survey.snapshots, sizeof *row, offsetof(struct od_meta_snapshot, snapshot),
-                      &row->snapshot)) {
+    const struct od_meta_snapshot *said =
+        described(&work->survey.snapshots, sizeof *row, offsetof(struct od_meta_snapshot, snapshot), &row->snapshot);
+    if (!said)
         (void)od_fail(&why, OD_CORRUPT, "%s, from which its row could be made again, is missing or damaged", key);
-        od_fsck_problem(work, key, &why);
-    }
+    else if (strcmp(row->name, said->name) != 0 || !od_uuid_equal(&row->position.branch, &said->position.branch) ||
+             row->position.epoch != said->position.epoch || row->position.lsn != said->position.lsn ||
+             row->time_us != said->time_us || row->automatic != said->automatic)
+        (void)od_fail(&why, OD_CORRUPT, "%s is snapshot '%s' at position %llu, its row says '%s' at %llu", key,
+                      said->name, (unsigned long long)said->position.lsn, row->name,
+                      (unsigned long long)row->position.lsn);
+    else
+        return;
+    od_fsck_problem(work, key, &why);
 }
 
 void od_fsck_check_rows(struct od_fsck_work *work)
@@ -183,6 +235,8 @@ void od_fsck_check_rows(struct od_fsck_work *work)
         check_branch(work, &rows->branches[i]);
         check_in_use(work, &rows->branches[i]);
     }
+    for (size_t i = 0; i < rows->database_count; i++)
+        check_database(work, &rows->databases[i]);
     for (size_t i = 0; i < rows->snapshot_count; i++)
         check_snapshot(work, &rows->snapshots[i]);
     const struct od_survey_layer *layers = od_survey_layers(&work->survey);
