@@ -14,6 +14,7 @@ SEED = int(os.environ.get("OPENDUCK_SOAK_SEED", random.randrange(1 << 30)))
 WRITERS = 4
 BULK_ROWS = 3000
 PATIENCE_S = 120  # for an answer, over any number of restarts
+FINGERPRINT = "SELECT count(*) AS n, coalesce(sum(hash(w, n, part)::HUGEINT), 0)::VARCHAR AS hashes FROM t"
 
 
 class Lost(Exception):
@@ -31,7 +32,8 @@ class Connection:
         while True:
             try:
                 self.client = self.client or Client(self.server.endpoint, self.server.token)
-                return rows(self.client, self.client.execute(sql, **fields))
+                reply = self.client.execute(sql, **fields)
+                return reply, rows(self.client, reply)
             except Failed as failed:
                 if failed.code == "SESSION_LOST":
                     raise Lost from None
@@ -54,7 +56,7 @@ class Writer(threading.Thread):
         self.number, self.server, self.stop = number, server, stop
         self.random = random.Random(SEED * 100 + number)
         self.connection = Connection(server)
-        self.expected, self.updates, self.tables = {}, 0, []
+        self.expected, self.updates, self.tables, self.snapshots = {}, 0, [], []
         self.answers = []  # (sql, request id, rows of the answer)
         self.problem = None
 
@@ -73,13 +75,15 @@ class Writer(threading.Thread):
 
     def write(self, sql, n, answer):
         request_id = f"{self.number} {n}"
-        found = self.connection.ask(sql, request_id=request_id)
+        reply, found = self.connection.ask(sql, request_id=request_id)
         assert found == answer, (sql, found)
         self.answers.append((sql, request_id, answer))
+        if self.random.random() < 0.05:
+            self.remember_snapshot(reply)
 
     def send_again(self):
         sql, request_id, answer = self.random.choice(self.answers)
-        assert self.connection.ask(sql, request_id=request_id) == answer, (sql, request_id)
+        assert self.connection.ask(sql, request_id=request_id)[1] == answer, (sql, request_id)
 
     def insert(self, n):
         self.write(f"INSERT INTO t VALUES ({self.number}, {n}, 0)", n, [{"Count": 1}])
@@ -113,20 +117,26 @@ class Writer(threading.Thread):
             return
         raise AssertionError("no transaction ever comes to its end")
 
+    def remember_snapshot(self, reply):
+        position = f"{reply.commit.epoch}.{reply.commit.lsn}"
+        self.snapshots.append((position, self.connection.ask(FINGERPRINT, snapshot=position)[1]))
+
 
 def check(writers, connection):
-    """Every acknowledged row exactly once, and nothing else."""
+    """Every acknowledged row exactly once, nothing else; every snapshot as it was."""
     for writer in writers:
         found = {row["n"]: row["c"] for row in connection.ask(
-            f"SELECT n, count(*) AS c FROM t WHERE w = {writer.number} GROUP BY n")}
+            f"SELECT n, count(*) AS c FROM t WHERE w = {writer.number} GROUP BY n")[1]}
         assert found == writer.expected
-        assert connection.ask(f"SELECT v FROM c WHERE w = {writer.number}") == [{"v": writer.updates}]
+        assert connection.ask(f"SELECT v FROM c WHERE w = {writer.number}")[1] == [{"v": writer.updates}]
+        for position, fingerprint in writer.snapshots[-10:]:
+            assert connection.ask(FINGERPRINT, snapshot=position)[1] == fingerprint, position
         for sql, request_id, answer in writer.answers[-20:]:
-            assert connection.ask(sql, request_id=request_id) == answer
+            assert connection.ask(sql, request_id=request_id)[1] == answer
         assert {row["n"]: row["c"] for row in connection.ask(
-            f"SELECT n, count(*) AS c FROM t WHERE w = {writer.number} GROUP BY n")} == writer.expected
+            f"SELECT n, count(*) AS c FROM t WHERE w = {writer.number} GROUP BY n")[1]} == writer.expected
     tables = {row["table_name"] for row in connection.ask(
-        "SELECT table_name FROM duckdb_tables() WHERE starts_with(table_name, 't_')")}
+        "SELECT table_name FROM duckdb_tables() WHERE starts_with(table_name, 't_')")[1]}
     assert tables == {name for writer in writers for name in writer.tables}
 
 
@@ -160,6 +170,7 @@ def test_kill_soak(start_server):
     server.start()
     check(writers, connection)
     answered = sum(len(writer.expected) + writer.updates + len(writer.tables) for writer in writers)
-    print(f"{kills} kills, {answered} requests answered")
+    snapshots = sum(len(writer.snapshots) for writer in writers)
+    print(f"{kills} kills, {answered} requests answered, {snapshots} snapshots")
     assert kills and answered > WRITERS
     connection.close()

@@ -1,6 +1,6 @@
 // test_metadata_flips.c - one bit flipped anywhere in the metadata file (SQLite keeps no checksums): it is refused when it
 // is opened or read, or found by fsck, or changes nothing that anybody reads. What only the metadata knows, and what is of
-// no account for any byte of a database, nothing can find out: who wrote last, until when, and when a row was made.
+// no account for any byte of a database, nothing can find out: who wrote last, where, until when, and when a row was made.
 //
 // OPENDUCK_FLIPS=100000 flips more bits, OPENDUCK_FLIPS_SEED=7 others.
 #include "fixture.h"
@@ -68,7 +68,8 @@ static void forget_what_only_rows_know(struct rows *rows)
         rows->databases[i].created_us = 0;
     for (size_t i = 0; i < rows->branch_count; i++) {
         struct od_meta_branch *branch = &rows->branches[i];
-        branch->epoch = branch->epoch_start_lsn = branch->lease_until_us = 0;
+        branch->epoch = branch->epoch_start_lsn = branch->lease_until_us = branch->held_since = 0;
+        branch->holder = (struct od_uuid){0};
         memset(branch->owner, 0, sizeof branch->owner);
         if (od_uuid_is_zero(&branch->tip_layer)) // a clone that has not been written
             branch->tip_time_us = 0;
