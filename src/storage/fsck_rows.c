@@ -182,7 +182,7 @@ static void check_database(struct od_fsck_work *work, const struct od_meta_datab
     else if (branch->dropped_us)
         (void)od_fail(&why, OD_CORRUPT, "the row of the database '%s' names %s, whose row says that it was dropped",
                       row->name, key);
-    else if (said && strcmp(row->name, said->name) != 0)
+    else if (said && strcmp(row->name, said->name) != 0 && !strstr(row->name, "-recovered-")) // by a rebuild
         (void)od_fail(&why, OD_CORRUPT, "%s says that the database is called '%s', its row '%s'", key, said->name,
                       row->name);
     else
