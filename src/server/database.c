@@ -39,14 +39,12 @@ struct od_engine_options od_host_engine_options(struct od_host *host, const char
     };
 }
 
-// Where nobody else can use the metadata, a lease that still runs is of a dead process: the directory's lock is ours.
 static od_code open_volume(struct od_database *database, struct od_error *err)
 {
     const struct od_host *host = database->host;
     struct od_store *store = host->place.store;
-    bool force = !host->place.shared || host->options.take_over;
     return database->of ? od_volume_open_at(store, database->name, &database->position, &database->volume, err)
-                        : od_volume_open(store, database->name, force, &database->volume, err);
+                        : od_volume_open(store, database->name, host->options.take_over, &database->volume, err);
 }
 
 static od_code open_engine(struct od_database *database, struct od_error *err)

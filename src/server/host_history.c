@@ -245,10 +245,9 @@ od_code od_host_clone(struct od_host *host, const char *database, const char *se
 static od_code restore(struct od_host *host, const char *name, const char *selector, struct od_meta_snapshot *before,
                        struct od_error *err)
 {
-    // Opening it takes the lease of a process that crashed, if the directory is all there is, and closing gives it back.
+    // Opening it recovers what a crash left in journals, and closing publishes that.
     struct od_volume *volume = NULL;
-    bool force = !host->place.shared || host->options.take_over;
-    od_code rc = od_volume_open(host->place.store, name, force, &volume, err);
+    od_code rc = od_volume_open(host->place.store, name, host->options.take_over, &volume, err);
     if (rc != OD_OK)
         return rc;
     od_volume_close(volume);

@@ -56,13 +56,24 @@ out:
     return rc;
 }
 
+// Who writes the source has nothing to do with the copy, and nobody has journals that continue it.
+static void set_free(struct od_meta_branch *branch)
+{
+    branch->owner[0] = '\0';
+    branch->lease_until_us = 0;
+    branch->holder = (struct od_uuid){0};
+    branch->held_since = branch->epoch;
+}
+
 static od_code read_rows(struct od_metastore *from, struct rows *rows, struct od_error *err)
 {
     od_code rc = OD_OK;
     OD_TRY(from->ops->database_list(from, &rows->databases, &rows->database_count, err)); // before their branches
     OD_TRY(from->ops->branch_list(from, &rows->branches, &rows->branch_count, err));
-    for (size_t i = 0; i < rows->branch_count; i++)
+    for (size_t i = 0; i < rows->branch_count; i++) {
         OD_TRY(read_branch(from, &rows->branches[i], rows, err));
+        set_free(&rows->branches[i]);
+    }
 out:
     return rc;
 }
