@@ -83,11 +83,17 @@ static bool flights_from(const struct od_volume *volume)
     return false;
 }
 
+// Under `lock`. An empty journal is not closed: it would be a layer without content, whose chain has no end.
+static bool has_barriers(const struct od_volume *volume)
+{
+    return volume->barrier > volume->current->header.first_lsn;
+}
+
 od_code od_volume_roll(struct od_volume *volume, struct od_error *err)
 {
     od_code rc = od_volume_health(volume, err);
     pthread_mutex_lock(&volume->lock);
-    bool needed = volume->barrier > volume->current->header.first_lsn;
+    bool needed = has_barriers(volume);
     pthread_mutex_unlock(&volume->lock);
     if (rc != OD_OK || !needed)
         return rc;
@@ -95,11 +101,16 @@ od_code od_volume_roll(struct od_volume *volume, struct od_error *err)
     if (rc != OD_OK)
         return rc;
     pthread_mutex_lock(&volume->lock);
+    if (!has_barriers(volume)) { // somebody else has gone over meanwhile
+        pthread_mutex_unlock(&volume->lock);
+        return OD_OK;
+    }
     volume->roll_wanted = true;
     // A watermark behind the barrier must not be written into a journal that is being sealed.
     while (volume->content <= volume->barrier && !volume->poisoned && volume->roll_wanted && flights_from(volume))
         pthread_cond_wait(&volume->landed, &volume->lock);
-    if (volume->content <= volume->barrier && !volume->poisoned && volume->roll_wanted && volume->next)
+    if (volume->content <= volume->barrier && !volume->poisoned && volume->roll_wanted && volume->next &&
+        has_barriers(volume))
         od_volume_switch(volume);
     pthread_mutex_unlock(&volume->lock);
     return od_volume_health(volume, err);

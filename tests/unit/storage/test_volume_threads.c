@@ -167,10 +167,38 @@ static void a_journal_closed_during_a_flush_is_not_durable_by_it(void **state)
     assert_memory_equal(out, "some", 4);
 }
 
+static od_code roll(struct od_error *err)
+{
+    return od_volume_roll(volume, err);
+}
+
+// A snapshot and the sealing thread may both want the journal closed. The second finds the next one empty, and leaves it.
+static void rolls_that_meet_close_one_journal(void **state)
+{
+    (void)state;
+    struct od_error err;
+    uint64_t lsn;
+    for (int i = 0; i < 100; i++) {
+        struct call one, other;
+        assert_int_equal(write_some(NULL), OD_OK);
+        assert_int_equal(od_volume_barrier(volume, NULL, &lsn, NULL), OD_OK);
+        start(&one, roll);
+        start(&other, roll);
+        expect_ok(&one);
+        expect_ok(&other);
+        if (od_volume_publish(volume, &err) != OD_OK)
+            fail_msg("round %d: %s", i, err.message);
+    }
+    struct od_volume_stats stats;
+    od_volume_stats_read(volume, &stats);
+    assert_int_equal(stats.layers, 100);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(a_journal_closed_during_a_flush_is_not_durable_by_it, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(rolls_that_meet_close_one_journal, set_up, tear_down),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
