@@ -403,6 +403,7 @@ bool ReplaceByTextScan(Shipping &shipping, unique_ptr<LogicalOperator> &slot, Re
 	bind->catalog = &shipping.catalog;
 	bind->catalog_alias = shipping.catalog.GetName();
 	bind->sql = shipping.Text(rewritten);
+	bind->users_text = true;
 	bind->types = types;
 	bind->names = names;
 	bind->objects = std::move(rewritten.objects);

@@ -143,7 +143,7 @@ static void ExecuteRun(ClientContext &context, TableFunctionInput &input, DataCh
 	static const case_insensitive_set_t STATELESS = {"SELECT", "INSERT", "UPDATE", "DELETE", "MERGE_INTO", "ALTER",
 	                                                 "DROP",   "EXPLAIN", "ANALYZE", "VACUUM"};
 	if (STATELESS.find(statement) == STATELESS.end()) {
-		OdContextState::Get(context)->KeepSession(catalog);
+		session->has_state = true;
 	}
 	if (OdCatalog::InExplicitTransaction(context)) {
 		catalog.DefinitionsChanged(context);

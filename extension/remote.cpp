@@ -111,14 +111,44 @@ unique_ptr<RemoteQuery> Remote::Execute(const RemoteRequest &request, optional_p
 	}
 	struct od_error err = {};
 	struct od_query *query = nullptr;
-	std::unique_lock<std::recursive_mutex> guard;
+	od_code rc;
 	if (session) {
-		guard = std::unique_lock<std::recursive_mutex>(session->lock);
+		std::lock_guard<std::recursive_mutex> guard(session->lock);
+		rc = ExecuteInside(*session, req, &query, err);
+	} else {
+		rc = od_client_execute(client, nullptr, &req, &query, &err);
 	}
-	if (od_client_execute(client, session ? session->Handle() : nullptr, &req, &query, &err) != OD_OK) {
+	if (rc != OD_OK) {
 		ThrowRemote(err);
 	}
 	return make_uniq<RemoteQuery>(shared_from_this(), query);
+}
+
+od_code Remote::ExecuteInside(RemoteSession &session, struct od_request &request, od_query **query,
+                              struct od_error &err) {
+	using Inside = RemoteSession::Inside;
+	bool first = session.inside == Inside::NOTHING_SENT;
+	if (first) {
+		session.inside = Inside::UNCONFIRMED;
+	}
+	request.begin_transaction = session.inside == Inside::UNCONFIRMED;
+	auto rc = od_client_execute(client, session.session, &request, query, &err);
+	if (rc == OD_SESSION_LOST) {
+		// Outside a transaction nothing is lost with it but temporary objects and settings: if there are any, this is
+		// said once.
+		bool has_state = session.has_state.exchange(false);
+		if (session.inside == Inside::YES || (session.inside == Inside::UNCONFIRMED && !first)) {
+			return rc;
+		}
+		session.Renew();
+		if (!has_state) {
+			rc = od_client_execute(client, session.session, &request, query, &err);
+		}
+	}
+	if (rc == OD_OK && session.inside == Inside::UNCONFIRMED) {
+		session.inside = Inside::YES;
+	}
+	return rc;
 }
 
 vector<vector<Value>> Remote::Collect(ClientContext &context, const RemoteRequest &request,
@@ -222,6 +252,10 @@ bool Remote::HasFunction(ClientContext &context, const string &name) {
 // RemoteSession
 //===--------------------------------------------------------------------===//
 RemoteSession::RemoteSession(shared_ptr<Remote> remote_p) : remote(std::move(remote_p)) {
+	Open();
+}
+
+void RemoteSession::Open() {
 	struct od_error err = {};
 	if (od_session_open(remote->Handle(), remote->Options().database.c_str(), &session, &err) != OD_OK) {
 		ThrowRemote(err);
@@ -234,8 +268,29 @@ RemoteSession::~RemoteSession() {
 	}
 }
 
+void RemoteSession::Renew() {
+	od_session_close(session);
+	session = nullptr;
+	Open();
+}
+
 bool RemoteSession::InTransaction() const {
 	return od_session_in_transaction(session);
+}
+
+void RemoteSession::EnterTransaction() {
+	std::lock_guard<std::recursive_mutex> guard(lock);
+	inside = Inside::NOTHING_SENT;
+}
+
+bool RemoteSession::HasTransaction() {
+	std::lock_guard<std::recursive_mutex> guard(lock);
+	return inside == Inside::UNCONFIRMED || inside == Inside::YES;
+}
+
+void RemoteSession::LeaveTransaction() {
+	std::lock_guard<std::recursive_mutex> guard(lock);
+	inside = Inside::NO;
 }
 
 //===--------------------------------------------------------------------===//

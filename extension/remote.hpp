@@ -17,6 +17,7 @@
 #include <mutex>
 
 struct od_client;
+struct od_request;
 struct od_session;
 struct od_query;
 struct od_upload_stream;
@@ -80,12 +81,28 @@ public:
 		return session;
 	}
 	bool InTransaction() const;
+	//! The next statement begins a transaction; until one has succeeded, so does each.
+	void EnterTransaction();
+	//! False: the server knows nothing of it yet.
+	bool HasTransaction();
+	//! What follows is outside it.
+	void LeaveTransaction();
 
 	std::recursive_mutex lock; // held while a statement is being started
+	//! Later statements need this session, also outside transactions: it has settings or temporary objects.
+	std::atomic<bool> has_state {false};
 
 private:
+	friend class Remote;
+	void Open();
+	//! In place of a lost session.
+	void Renew();
+
+	enum class Inside : uint8_t { NO, NOTHING_SENT, UNCONFIRMED, YES };
+
 	shared_ptr<Remote> remote;
 	od_session *session = nullptr;
+	Inside inside = Inside::NO;
 };
 
 class RemoteQuery {
@@ -177,6 +194,9 @@ private:
 	od_client *client = nullptr;
 	std::mutex descriptions_lock;
 	unordered_map<string, std::pair<string, Description>> descriptions; // text -> version, columns; bounded
+	//! Runs it on a session; the caller holds the session's lock.
+	od_code ExecuteInside(RemoteSession &session, struct od_request &request, od_query **query, struct od_error &err);
+
 	std::mutex functions_lock;
 	bool functions_known = false;
 	case_insensitive_set_t functions;

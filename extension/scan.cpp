@@ -166,11 +166,17 @@ struct ScanLocalState : public LocalTableFunctionState {
 
 //! The definition changed since the plan was made. Goes on when what the plan relies on is as it was.
 static bool StillFits(ClientContext &context, const ScanBindData &bind, RemoteRequest &request) {
-	if (!bind.catalog || bind.IsText()) {
+	if (!bind.catalog) {
 		return false;
 	}
 	auto &catalog = *bind.catalog;
 	catalog.Refresh(context);
+	if (bind.IsText()) {
+		// The server binds the user's text anew, and its columns are compared afterwards.
+		request.catalog_version.clear();
+		request.objects.clear();
+		return bind.users_text;
+	}
 	auto snapshot = catalog.Snapshot(context, false);
 	auto &object = bind.objects[0];
 	auto item = snapshot->Find(object.schema, EntrySet::RELATION, object.name);
@@ -232,9 +238,11 @@ static unique_ptr<GlobalTableFunctionState> SendScan(ClientContext &context, Tab
 		request.group_size = bind.group->size;
 	}
 	unique_ptr<RemoteQuery> query;
+	bool stale = false;
 	try {
 		query = bind.remote->Execute(request, session.get());
 	} catch (CatalogStaleException &ex) {
+		stale = true;
 		if (!StillFits(context, bind, request)) {
 			ThrowStale(bind, ex.what());
 		}
@@ -255,6 +263,9 @@ static unique_ptr<GlobalTableFunctionState> SendScan(ClientContext &context, Tab
 	vector<LogicalType> types;
 	vector<string> names;
 	query->Schema(types, names);
+	if (stale && bind.IsText() && (types != text.types || names != bind.names)) {
+		ThrowStale(bind, "it has other columns now");
+	}
 	if (types != text.types) {
 		string got, expected;
 		for (auto &type : types) {

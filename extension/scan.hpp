@@ -41,6 +41,7 @@ struct ScanBindData : public TableFunctionData {
 	// text
 	string sql;
 	bool wrappable = false; // columns may be chosen by SELECT ... FROM (sql)
+	bool users_text = false; // it means what it says, whatever definitions it finds
 	vector<shared_ptr<BoundParameterData>> parameters;
 	vector<shared_ptr<RemoteInput>> inputs; // local rows that the text reads
 

@@ -78,14 +78,10 @@ RebindQueryInfo OdContextState::OnPlanningError(ClientContext &context, SQLState
 	return result;
 }
 
-void OdContextState::KeepSession(OdCatalog &catalog) {
-	std::lock_guard<std::mutex> guard(lock);
-	kept.insert(catalog.GetOid());
-}
-
 bool OdContextState::IsSessionKept(OdCatalog &catalog) {
 	std::lock_guard<std::mutex> guard(lock);
-	return kept.find(catalog.GetOid()) != kept.end();
+	auto entry = sessions.find(catalog.GetOid());
+	return entry != sessions.end() && entry->second->has_state;
 }
 
 shared_ptr<RemoteSession> OdContextState::Session(OdCatalog &catalog) {
@@ -100,7 +96,6 @@ shared_ptr<RemoteSession> OdContextState::Session(OdCatalog &catalog) {
 void OdContextState::DropSession(OdCatalog &catalog) {
 	shared_ptr<RemoteSession> last; // closed outside the lock: that is a round trip
 	std::lock_guard<std::mutex> guard(lock);
-	kept.erase(catalog.GetOid());
 	auto entry = sessions.find(catalog.GetOid());
 	if (entry != sessions.end()) {
 		last = std::move(entry->second);

@@ -34,8 +34,6 @@ public:
 
 	//! The connection's session on this attached database, made when first asked for.
 	shared_ptr<RemoteSession> Session(OdCatalog &catalog);
-	//! Later statements need this session, also outside transactions: it has settings or temporary objects.
-	void KeepSession(OdCatalog &catalog);
 	bool IsSessionKept(OdCatalog &catalog);
 	//! Forgets the session (it is lost, or the database is detached).
 	void DropSession(OdCatalog &catalog);
@@ -57,7 +55,6 @@ private:
 	bool raised_keys = false;
 	std::mutex lock;
 	unordered_map<idx_t, shared_ptr<RemoteSession>> sessions; // by the attached database's number: addresses come again
-	unordered_set<idx_t> kept;
 	case_insensitive_set_t missed; // names, because a database may be detached meanwhile
 	string group;
 };

@@ -1,8 +1,9 @@
 // transaction.cpp - DuckDB's transactions on the attached database, carried to the server.
 //
 // A statement outside BEGIN ... COMMIT is its own transaction on the server and costs one round trip; nothing is sent
-// when DuckDB commits its local one. Inside an explicit transaction the server's begins with the first statement that
-// needs it. COMMIT goes to the server first: when that fails, the local (empty) transaction is rolled back.
+// when DuckDB commits its local one. Inside an explicit transaction the server's begins with, and in the request of, the
+// first statement that needs it. COMMIT goes to the server first: when that fails, the local (empty) transaction is
+// rolled back.
 #include "catalog.hpp"
 #include "duckdb/common/exception/transaction_exception.hpp"
 #include "duckdb/main/attached_database.hpp"
@@ -24,9 +25,8 @@ Transaction &OdTransactionManager::StartTransaction(ClientContext &context) {
 		// The snapshot is wanted now: begin, and look at something so that the server takes it.
 		try {
 			auto session = OdContextState::Get(context)->Session(catalog);
+			session->EnterTransaction();
 			RemoteRequest request;
-			request.sql = "BEGIN TRANSACTION";
-			catalog.GetRemote()->Execute(request, session.get());
 			request.sql = "SELECT kind FROM openduck_catalog() LIMIT 0";
 			catalog.GetRemote()->Execute(request, session.get());
 			state->began = true;
@@ -77,7 +77,7 @@ static ErrorData WithoutCommitPrefix(ErrorData error) {
 
 ErrorData OdTransactionManager::CommitTransaction(ClientContext &context, Transaction &transaction) {
 	auto state = Take(transaction);
-	if (state && state->began) {
+	if (state && state->began && state->session->HasTransaction()) {
 		ErrorData error;
 		try {
 			RemoteRequest request;
@@ -91,6 +91,7 @@ ErrorData OdTransactionManager::CommitTransaction(ClientContext &context, Transa
 			error = WithoutCommitPrefix(ErrorData(ex));
 		}
 		if (error.HasError()) {
+			state->session->LeaveTransaction();
 			if (state->session->InTransaction()) {
 				OdContextState::Get(context)->DropSession(catalog);
 			}
@@ -98,13 +99,16 @@ ErrorData OdTransactionManager::CommitTransaction(ClientContext &context, Transa
 			return error;
 		}
 	}
+	if (state && state->began) {
+		state->session->LeaveTransaction();
+	}
 	return DuckTransactionManager::CommitTransaction(context, transaction);
 }
 
 void OdTransactionManager::RollbackTransaction(Transaction &transaction) {
 	auto state = Take(transaction);
 	auto context = transaction.context.lock();
-	if (state && state->began) {
+	if (state && state->began && state->session->HasTransaction()) {
 		try {
 			RemoteRequest request;
 			request.sql = "ROLLBACK";
@@ -115,6 +119,9 @@ void OdTransactionManager::RollbackTransaction(Transaction &transaction) {
 				OdContextState::Get(*context)->DropSession(catalog);
 			}
 		}
+	}
+	if (state && state->began) {
+		state->session->LeaveTransaction();
 	}
 	DuckTransactionManager::RollbackTransaction(transaction);
 }
@@ -147,16 +154,7 @@ shared_ptr<RemoteSession> OdCatalog::SessionFor(ClientContext &context, bool for
 	auto state = State(context);
 	std::lock_guard<std::recursive_mutex> guard(session->lock);
 	if (!state->began) {
-		RemoteRequest request;
-		request.sql = "BEGIN TRANSACTION";
-		try {
-			remote->Execute(request, session.get());
-		} catch (std::exception &) {
-			// The session may have been reaped while it was idle: once with a new one.
-			OdContextState::Get(context)->DropSession(*this);
-			session = OdContextState::Get(context)->Session(*this);
-			remote->Execute(request, session.get());
-		}
+		session->EnterTransaction();
 		state->began = true;
 		state->session = session;
 	}

@@ -116,6 +116,9 @@ struct od_request {
     const char *snapshot_group;
     uint32_t snapshot_group_size;
     uint64_t window_bytes; /* unacknowledged bytes in flight, and read ahead; 0: 16 MiB */
+    /* Needs a session: begins its transaction first, unless one is open. After a failure that the server reports, one is
+     * open; to be set again with the next statement in any case where none has succeeded yet. */
+    bool begin_transaction;
 };
 
 /* Returns when the server has bound the statement and the schema is known (small results are then complete). */

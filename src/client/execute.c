@@ -117,6 +117,7 @@ static od_code pack_request(struct execution *execution, struct od_error *err)
     message.read_only = request->read_only;
     message.exact_types = request->exact_types;
     message.describe_only = request->describe_only;
+    message.begin_transaction = request->begin_transaction;
     Openduck__V1__Compression compression = execution->client->compression == OD_COMPRESSION_LZ4
                                                 ? OPENDUCK__V1__COMPRESSION__COMPRESSION_LZ4_FRAME
                                                 : OPENDUCK__V1__COMPRESSION__COMPRESSION_ZSTD;
@@ -318,6 +319,8 @@ od_code od_client_execute_with(struct od_client *client, struct od_session *sess
     *out = NULL;
     od_buf_init(&execution.parameters, PARAMETER_BYTES_MAX);
     OD_TRY(take_request(&execution, given, err));
+    if (execution.request.begin_transaction && !session)
+        OD_TRY(od_fail(err, OD_INVALID, "od_request.begin_transaction needs a session"));
     OD_TRY(take_parameters(&execution, err));
     OD_TRY(od_query_new(client, execution.request.window_bytes, execution.deadline_ms, &query, err));
     od_random_id(execution.request_id);
@@ -330,7 +333,8 @@ od_code od_client_execute_with(struct od_client *client, struct od_session *sess
     rc = send_statement(&execution, query, &reached, err);
 out:
     if (entered)
-        od_session_leave(session, query->endpoint, rc, reached, rc == OD_OK && query->info.in_transaction, err);
+        od_session_leave(session, query->endpoint, rc, reached,
+                         rc == OD_OK ? query->info.in_transaction : execution.request.begin_transaction, err);
     od_free(execution.sql_copy);
     od_buf_release(&execution.parameters);
     if (rc == OD_OK)

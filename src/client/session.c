@@ -104,11 +104,16 @@ void od_session_leave(struct od_session *session, size_t endpoint, od_code rc, b
         atomic_store(&session->in_transaction, false);
         snprintf(session->why, sizeof session->why, "%.500s", err ? err->message : od_code_name(rc));
     } else if (!turned_away) {
-        // Whether a refused first statement opened the session is not known: begin again under another name.
-        if (session->sequence == 0 && rc != OD_SQL)
+        // Whether a refused first statement opened the session is not known, unless only a statement that was run fails
+        // like this: begin again under another name.
+        bool ran = rc == OD_SQL || rc == OD_CATALOG_STALE || rc == OD_READ_ONLY;
+        if (session->sequence == 0 && !ran) {
             od_random_id(session->id);
-        else
+        } else {
             session->sequence++;
+            if (in_transaction)
+                atomic_store(&session->in_transaction, true);
+        }
     }
     if (session->sequence)
         session->endpoint = endpoint;

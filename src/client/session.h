@@ -25,7 +25,8 @@ struct od_session {
 
 // Before a statement: takes the lock; the number to use. OD_SESSION_LOST (and no lock) when it is lost.
 OD_CHECKED od_code od_session_enter(struct od_session *session, uint64_t *sequence, struct od_error *err);
-// After it: what the answer or the error means for the session. Releases the lock.
+// After it: what the answer or the error means for the session. Releases the lock. in_transaction: as answered; after an
+// error, whether the statement may have begun one.
 void od_session_leave(struct od_session *session, size_t endpoint, od_code rc, bool reached, bool in_transaction,
                       const struct od_error *err);
 

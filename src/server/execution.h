@@ -44,7 +44,7 @@ struct od_task {
     const char *catalog_version;
     struct od_catalog_object *objects;
     size_t object_count;
-    bool read_only, exact_types, describe_only;
+    bool read_only, exact_types, describe_only, begin_transaction;
     enum od_ipc_codec codec;
     uint64_t timeout_ms;
     uint64_t inline_limit;

@@ -72,6 +72,22 @@ static void lease_return(struct lease *lease)
     *lease = (struct lease){0};
 }
 
+// Before the statement of a session that asks for it: a transaction, unless one is open.
+static od_code begin_transaction(struct od_execution *execution, struct od_connection *connection, struct od_error *err)
+{
+    static const char begin[] = "BEGIN TRANSACTION";
+    const struct od_statement statement = {.sql = begin, .sql_bytes = sizeof begin - 1};
+    struct od_result *result;
+    if (!execution->task.begin_transaction || !execution->session || od_connection_in_transaction(connection))
+        return OD_OK;
+    od_code rc = od_result_new(execution->server->budget, (struct od_waker){0}, &result, err);
+    if (rc != OD_OK)
+        return rc;
+    rc = od_connection_run(connection, &statement, result, err);
+    od_result_unref(result);
+    return rc;
+}
+
 static od_code run_statement(struct od_execution *execution, struct lease *lease, struct od_error *err)
 {
     const struct od_task *task = &execution->task;
@@ -98,8 +114,10 @@ static od_code run_statement(struct od_execution *execution, struct lease *lease
         execution->running = lease->connection;
     struct od_result *result = od_result_ref(execution->result);
     pthread_mutex_unlock(&execution->lock);
-    od_code rc = go ? od_connection_run(lease->connection, &statement, result, err)
+    od_code rc = go ? begin_transaction(execution, lease->connection, err)
                     : od_fail(err, OD_CANCELLED, "stopped before it began");
+    if (rc == OD_OK)
+        rc = od_connection_run(lease->connection, &statement, result, err);
     pthread_mutex_lock(&execution->lock);
     execution->running = NULL;
     pthread_mutex_unlock(&execution->lock);
@@ -182,7 +200,7 @@ void od_execution_run(struct od_job *job)
     od_execution_event_locked(execution, OD_EVENT_BEGIN);
     bool go = execution->core.phase == OD_PHASE_RUNNING;
     // An interrupt inside a transaction ends it, and a group's snapshot ends with its statement.
-    if (execution->in_transaction || execution->task.group)
+    if (execution->in_transaction || execution->task.begin_transaction || execution->task.group)
         execution->core.repeatable = false;
     pthread_mutex_unlock(&execution->lock);
     while (go) {

@@ -109,6 +109,8 @@ static od_code check_request(const Openduck__V1__ExecuteRequest *request, struct
         OD_TRY(od_fail(err, OD_INVALID, "a statement of a session needs its number (sequence): 1, 2, 3, ..."));
     if (!request->session_id[0] && request->sequence != 0)
         OD_TRY(od_fail(err, OD_INVALID, "a statement number (sequence) needs a session"));
+    if (request->begin_transaction && !request->session_id[0])
+        OD_TRY(od_fail(err, OD_INVALID, "a transaction (begin_transaction) needs a session"));
     if (request->timeout_ms > TIMEOUT_MS_MAX)
         OD_TRY(od_fail(err, OD_INVALID, "a timeout of %" PRIu64 " ms is longer than 30 days", request->timeout_ms));
 out:
@@ -143,6 +145,7 @@ static od_code make_task(Openduck__V1__ExecuteRequest *request, struct od_task *
         .read_only = request->read_only,
         .exact_types = request->exact_types,
         .describe_only = request->describe_only,
+        .begin_transaction = request->begin_transaction,
         .codec = choose_codec(request),
         .timeout_ms = request->timeout_ms,
         .inline_limit = request->inline_limit ? request->inline_limit : OD_INLINE_BYTES_DEFAULT,

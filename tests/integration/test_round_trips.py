@@ -55,6 +55,20 @@ def test_explain_asks_for_the_servers_plan(con):
 
 
 @pytest.mark.parametrize("end", ["COMMIT", "ROLLBACK"])
+@pytest.mark.parametrize("statements", [
+    ["INSERT INTO r.t VALUES (1000, 'x')"],
+    ["SELECT count(*) FROM r.t", "UPDATE r.t SET s = 'y' WHERE i = 7", "DELETE FROM r.t WHERE i = 8",
+     "FROM r.t WHERE i = 7", "INSERT INTO r.t VALUES (1002, 'x') RETURNING i"],
+])
+def test_a_transaction_is_one_more_than_its_statements(con, statements, end):
+    assert requests(con, "BEGIN", *statements, end) == len(statements) + 1
+
+
+def test_a_transaction_that_asks_for_nothing_costs_nothing(con):
+    assert requests(con, "BEGIN", "SELECT 42", "COMMIT") == 0
+
+
+@pytest.mark.parametrize("end", ["COMMIT", "ROLLBACK"])
 def test_a_transaction_whose_first_statement_fails(con, end):
     con.execute("CREATE OR REPLACE TABLE r.k (i INTEGER PRIMARY KEY)")
     con.execute("INSERT INTO r.k VALUES (1)")

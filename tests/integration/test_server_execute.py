@@ -257,6 +257,38 @@ def test_session_transaction(client, database):
     assert client.value("SELECT count(*) FROM t", database) == 1
 
 
+def test_a_statement_begins_its_transaction(client, database):
+    client.execute("CREATE TABLE t (i INTEGER PRIMARY KEY)", database)
+    session = client.session(database)
+    first = session.execute("INSERT INTO t VALUES (1)", sequence=1, request_id="one", begin_transaction=True)
+    assert first.in_transaction
+    assert session.execute("INSERT INTO t VALUES (1)", sequence=1, request_id="one", begin_transaction=True) == first
+    assert session.execute("INSERT INTO t VALUES (2)", sequence=2, begin_transaction=True).in_transaction
+    assert client.value("SELECT count(*) FROM t", database) == 0
+    assert not session.execute("COMMIT", sequence=3).in_transaction
+    assert client.value("SELECT count(*) FROM t", database) == 2
+    assert failing(client.execute, "SELECT 1", database, begin_transaction=True).code == "INVALID"
+
+
+@pytest.mark.parametrize("begin", ["BEGIN", None])
+@pytest.mark.parametrize("fails", ["FROM nothing", "INSERT INTO t VALUES (1)"])
+def test_what_a_failed_first_statement_leaves(client, database, begin, fails):
+    client.execute("CREATE TABLE t (i INTEGER PRIMARY KEY)", database)
+    client.execute("INSERT INTO t VALUES (1)", database)
+    session = client.session(database)
+    if begin:
+        session.execute(begin)
+    failing(session.execute, fails, begin_transaction=not begin)
+    if fails.startswith("FROM"):
+        assert session.execute("INSERT INTO t VALUES (2)", begin_transaction=not begin).in_transaction
+        session.execute("COMMIT")
+    else:
+        again = failing(session.execute, "INSERT INTO t VALUES (2)", begin_transaction=not begin)
+        assert "aborted" in str(again)
+        session.execute("ROLLBACK")
+    assert client.value("SELECT count(*) FROM t", database) == (2 if fails.startswith("FROM") else 1)
+
+
 def test_session_numbers(client, database):
     session = client.session(database)
     assert failing(session.execute, "SELECT 1", sequence=2).code == "SESSION_LOST"
