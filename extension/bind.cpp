@@ -15,6 +15,8 @@
 // bound by its own planner.
 #include "bind.hpp"
 
+#include "change.hpp"
+#include "copy_database.hpp"
 #include "duckdb/catalog/catalog_entry/sequence_catalog_entry.hpp"
 #include "duckdb/catalog/catalog_search_path.hpp"
 #include "duckdb/common/exception/binder_exception.hpp"
@@ -430,6 +432,8 @@ bool CanUpload(LogicalOperator &op, const PlanFacts &facts) {
 		return !op.children.empty();
 	case LogicalOperatorType::LOGICAL_CREATE_TABLE:
 		return !op.children.empty();
+	case LogicalOperatorType::LOGICAL_MATERIALIZED_CTE: // as DuckDB's Appender has its rows
+		return CanUpload(*op.children[1], facts);
 	default:
 		return false;
 	}
@@ -467,6 +471,9 @@ unique_ptr<LogicalOperator> MakeShip(Shipping &shipping, RewrittenStatement &rew
 	statement->types = bound.types;
 	statement->definitions = type == StatementType::CREATE_STATEMENT || type == StatementType::DROP_STATEMENT ||
 	                         type == StatementType::ALTER_STATEMENT;
+	if (statement->definitions && rewritten.locals.empty()) {
+		statement->change = ChangeOf(*rewritten.statement);
+	}
 	// What DuckDB gives back for the statement: rows, a count, or nothing.
 	// CREATE TABLE AS gives its count although it says that it gives nothing.
 	statement->rows = properties.return_type != StatementReturnType::NOTHING || gives_count;
@@ -513,6 +520,11 @@ unique_ptr<LogicalOperator> MakeExplain(Shipping &shipping, RewrittenStatement &
 }
 
 BoundStatement ShipWrite(Shipping &shipping, SQLStatement &statement, BoundStatement bound) {
+	if (statement.type == StatementType::COPY_DATABASE_STATEMENT) {
+		bound.plan = ShipCopyDatabase(shipping.context, shipping.catalog, shipping.binder.GenerateTableIndex(),
+		                              std::move(bound.plan));
+		return bound;
+	}
 	PlanFacts facts;
 	Inspect(*bound.plan, facts);
 	bool uploadable = CanUpload(*bound.plan, facts);

@@ -7,6 +7,7 @@
 // before it runs anything, so that trust never decides about correctness.
 #include "catalog.hpp"
 
+#include "change.hpp"
 #include "duckdb/main/attached_database.hpp"
 #include "duckdb/main/client_context.hpp"
 #include "duckdb/parser/parsed_data/create_schema_info.hpp"
@@ -19,9 +20,6 @@
 namespace openduck {
 
 static constexpr auto CONTACT_TRUST = std::chrono::milliseconds(100);
-//! Entries whose definitions are fetched one by one; a listing of more gets them all at once.
-static constexpr const char *CATALOG_QUERY = "SELECT kind, schema, name, table_name, definition, definition_hash, "
-                                             "comment, estimated_rows, column_comments FROM openduck_catalog()";
 
 optional_ptr<CatalogItem> CatalogSnapshot::Find(const string &schema, EntrySet set, const string &name) {
 	auto entry = items.find(schema);
@@ -31,28 +29,6 @@ optional_ptr<CatalogItem> CatalogSnapshot::Find(const string &schema, EntrySet s
 	auto &map = entry->second.sets[static_cast<idx_t>(set)];
 	auto item = map.find(name);
 	return item == map.end() ? nullptr : &item->second;
-}
-
-static EntrySet EntrySetOfKind(const string &kind) {
-	if (kind == "table" || kind == "view") {
-		return EntrySet::RELATION;
-	}
-	if (kind == "index") {
-		return EntrySet::INDEX;
-	}
-	if (kind == "macro") {
-		return EntrySet::FUNCTION;
-	}
-	if (kind == "table macro") {
-		return EntrySet::TABLE_FUNCTION;
-	}
-	if (kind == "sequence") {
-		return EntrySet::SEQUENCE;
-	}
-	if (kind == "type") {
-		return EntrySet::TYPE;
-	}
-	return EntrySet::NONE;
 }
 
 OdCatalog::OdCatalog(AttachedDatabase &db, shared_ptr<Remote> remote_p)
@@ -94,85 +70,8 @@ OdSchema &OdCatalog::SchemaFor(const string &name) {
 }
 
 //===--------------------------------------------------------------------===//
-// Reading
+// Freshness
 //===--------------------------------------------------------------------===//
-//! comments: a MAP of column name to comment, NULL when no column has one.
-static void ReadColumnComments(const Value &comments, CatalogItem &item) {
-	if (comments.IsNull()) {
-		return;
-	}
-	for (auto &pair : MapValue::GetChildren(comments)) {
-		auto &parts = StructValue::GetChildren(pair);
-		item.column_comments.emplace_back(StringValue::Get(parts[0]), parts[1]);
-	}
-}
-
-shared_ptr<CatalogSnapshot> OdCatalog::Read(ClientContext &context, optional_ptr<RemoteSession> session, bool own) {
-	RemoteRequest request;
-	request.sql = CATALOG_QUERY;
-	request.read_only = true;
-	string version, name;
-	auto rows = remote->Collect(context, request, session, &version, &name);
-	auto snapshot = make_shared_ptr<CatalogSnapshot>(own ? string() : version, next_number++);
-	snapshot->catalog_name = name;
-	shared_ptr<CatalogSnapshot> previous;
-	{
-		std::lock_guard<std::mutex> guard(lock);
-		previous = current;
-	}
-	for (auto &row : rows) {
-		auto text = [&](idx_t column) {
-			return row[column].IsNull() ? string() : StringValue::Get(row[column]);
-		};
-		auto kind = text(0);
-		auto schema_name = text(1);
-		if (kind == "schema") {
-			auto entry = snapshot->schemas.emplace(text(2).empty() ? schema_name : text(2), row[6]);
-			SchemaFor(entry.first->first);
-			continue;
-		}
-		auto set = EntrySetOfKind(kind);
-		if (set == EntrySet::NONE) {
-			continue; // a kind of a newer server: not usable by name here, and in nobody's way
-		}
-		CatalogItem item;
-		item.kind = std::move(kind);
-		item.schema = schema_name;
-		item.name = text(2);
-		item.table_name = text(3);
-		item.has_definition = !row[4].IsNull();
-		item.definition = text(4);
-		item.hash = text(5);
-		item.comment = row[6];
-		ReadColumnComments(row[8], item);
-		item.estimated_rows = row[7].IsNull() ? 0 : row[7].DefaultCastAs(LogicalType::UBIGINT).GetValue<uint64_t>();
-		// Entries are shared with the previous snapshot where nothing they say can have changed. (A view's columns
-		// depend on other objects.)
-		if (previous && item.kind != "view" && item.kind != "index") {
-			std::lock_guard<std::recursive_mutex> guard(previous->lock);
-			auto old = previous->Find(item.schema, set, item.name);
-			if (old && old->entry && old->kind == item.kind && old->hash == item.hash &&
-			    Value::NotDistinctFrom(old->comment, item.comment) && old->estimated_rows == item.estimated_rows &&
-			    previous->catalog_name == snapshot->catalog_name && set != EntrySet::RELATION) {
-				item.entry = old->entry;
-			}
-		}
-		if (snapshot->schemas.find(item.schema) == snapshot->schemas.end()) {
-			snapshot->schemas.emplace(item.schema, Value());
-			SchemaFor(item.schema);
-		}
-		auto item_name = item.name;
-		auto item_schema = item.schema;
-		snapshot->items[item_schema].sets[static_cast<idx_t>(set)].emplace(item_name, std::move(item));
-		snapshot->size++;
-	}
-	if (snapshot->schemas.find(DEFAULT_SCHEMA) == snapshot->schemas.end()) {
-		snapshot->schemas.emplace(DEFAULT_SCHEMA, Value());
-		SchemaFor(DEFAULT_SCHEMA);
-	}
-	return snapshot;
-}
-
 bool OdCatalog::IsCurrent(ClientContext &context) {
 	RemoteRequest request;
 	request.sql = "SELECT 1";
@@ -208,11 +107,10 @@ bool OdCatalog::Refresh(ClientContext &context) {
 	}
 	if (state->began) {
 		// Inside the server's transaction only it knows what we see.
-		auto snapshot = Read(context, state->session.get(), true);
-		bool changed = !state->snapshot || state->snapshot->version != snapshot->version || true;
+		auto snapshot = Read(context, state->session.get());
 		state->snapshot = snapshot;
 		state->kept.push_back(snapshot);
-		return changed;
+		return true;
 	}
 	state->verified = false;
 	{
@@ -227,7 +125,64 @@ void OdCatalog::DefinitionsChanged(ClientContext &context) {
 	if (state->began) {
 		state->own_definitions = true;
 		state->snapshot = nullptr;
+		state->base_version.clear();
 	}
+}
+
+void OdCatalog::DefinitionChanged(ClientContext &context, const DefinitionChange &change, const string &before,
+                                  const RemoteQuery &query) {
+	auto state = State(context);
+	auto after = query.CatalogVersion();
+	if (after == before && (state->began || change.conditional)) {
+		SawVersion(state->began ? string() : after);
+		return; // it was there, or was not, already
+	}
+	shared_ptr<CatalogSnapshot> base = state->snapshot, changed;
+	if (!state->began) {
+		std::lock_guard<std::mutex> guard(lock);
+		base = current;
+	}
+	if (base && base->version == before && after != before) {
+		changed = ChangedSnapshot(*base, change, after, next_number++);
+	}
+	if (changed && change.set == EntrySet::NONE) {
+		SchemaFor(change.name);
+	}
+	if (state->began) {
+		if (!changed) {
+			DefinitionsChanged(context);
+			return;
+		}
+		if (!state->own_definitions) {
+			state->base_version = before;
+		}
+		state->own_definitions = true;
+		state->snapshot = changed;
+		state->kept.push_back(changed);
+		return;
+	}
+	std::lock_guard<std::mutex> guard(lock);
+	last_contact = std::chrono::steady_clock::now();
+	if (changed && current == base) {
+		current = changed;
+	}
+	// Where others' changes came between, the server names the version before: what is known is no longer true.
+	seen_version = after == before ? string() : after;
+}
+
+void OdCatalog::TransactionCommitted(const TransactionState &state, const string &version) {
+	std::lock_guard<std::mutex> guard(lock);
+	last_contact = std::chrono::steady_clock::now();
+	if (!state.own_definitions) {
+		seen_version = version.empty() ? seen_version : version;
+		return;
+	}
+	if (!state.base_version.empty() && state.snapshot && current && current->version == state.base_version &&
+	    version != state.base_version) {
+		current = CopySnapshot(*state.snapshot, version, next_number++);
+	}
+	// Others' changes that came between hide ours: what is known is no longer true.
+	seen_version = state.base_version.empty() || version == state.base_version ? string() : version;
 }
 
 shared_ptr<CatalogSnapshot> OdCatalog::Snapshot(CatalogTransaction transaction, bool verify) {
@@ -236,11 +191,14 @@ shared_ptr<CatalogSnapshot> OdCatalog::Snapshot(CatalogTransaction transaction, 
 
 shared_ptr<CatalogSnapshot> OdCatalog::Snapshot(ClientContext &context, bool verify) {
 	auto state = State(context);
+	if (state->making_past) {
+		return state->making_past;
+	}
 	if (state->began && state->snapshot) {
 		return state->snapshot;
 	}
 	if (state->began && state->own_definitions) {
-		state->snapshot = Read(context, state->session.get(), true);
+		state->snapshot = Read(context, state->session.get());
 		state->kept.push_back(state->snapshot);
 		return state->snapshot;
 	}
@@ -266,7 +224,7 @@ shared_ptr<CatalogSnapshot> OdCatalog::Snapshot(ClientContext &context, bool ver
 		ask = !stale;
 	}
 	if (!ask || !IsCurrent(context)) {
-		auto snapshot = Read(context, nullptr, false);
+		auto snapshot = Read(context, nullptr);
 		std::lock_guard<std::mutex> guard(lock);
 		current = snapshot;
 		seen_version = snapshot->version;
@@ -281,73 +239,6 @@ shared_ptr<CatalogSnapshot> OdCatalog::Snapshot(ClientContext &context, bool ver
 	return state->snapshot;
 }
 
-void OdCatalog::FetchDefinitions(ClientContext &context, CatalogSnapshot &snapshot) {
-	std::lock_guard<std::recursive_mutex> guard(snapshot.lock);
-	idx_t missing = 0;
-	for (auto &schema : snapshot.items) {
-		for (auto &set : schema.second.sets) {
-			for (auto &item : set) {
-				missing += !item.second.has_definition;
-			}
-		}
-	}
-	if (missing == 0) {
-		return;
-	}
-	RemoteRequest request;
-	request.sql = "SELECT c.kind, c.schema, c.name, e.definition FROM openduck_catalog() c, LATERAL (SELECT definition "
-	              "FROM openduck_catalog_entry(c.kind, c.schema, c.name)) e";
-	auto rows = remote->Collect(context, request, State(context)->session.get());
-	for (auto &row : rows) {
-		auto item = snapshot.Find(row[1].ToString(), EntrySetOfKind(row[0].ToString()), row[2].ToString());
-		if (item && !row[3].IsNull()) {
-			item->definition = StringValue::Get(row[3]);
-			item->has_definition = true;
-		}
-	}
-}
-
-optional_ptr<CatalogEntry> OdCatalog::EntryFor(ClientContext &context, CatalogSnapshot &snapshot, OdSchema &schema,
-                                               CatalogItem &item) {
-	std::lock_guard<std::recursive_mutex> guard(snapshot.lock);
-	if (item.entry) {
-		return item.entry.get();
-	}
-	if (item.making) {
-		return nullptr; // its own definition names it: not there yet
-	}
-	if (!item.has_definition) {
-		RemoteRequest request;
-		request.sql = StringUtil::Format("SELECT definition, definition_hash, column_comments FROM "
-		                                 "openduck_catalog_entry(%s, %s, %s)",
-		                                 TextLiteral(item.kind), TextLiteral(item.schema), TextLiteral(item.name));
-		auto rows = remote->Collect(context, request, State(context)->session.get());
-		// A catalog too large to send whole is an index of names without hashes.
-		if (rows.empty() || rows[0][0].IsNull() || (!item.hash.empty() && rows[0][1].ToString() != item.hash)) {
-			throw TransactionException("The definition of %s \"%s\" changed on the server just now; run the statement "
-			                           "again",
-			                           item.kind, item.name);
-		}
-		item.definition = StringValue::Get(rows[0][0]);
-		item.hash = rows[0][1].ToString();
-		if (item.column_comments.empty()) {
-			ReadColumnComments(rows[0][2], item);
-		}
-		item.has_definition = true;
-	}
-	item.making = true;
-	try {
-		auto entry = MakeEntry(context, *this, schema, snapshot, item);
-		entry->comment = item.comment;
-		item.entry = std::move(entry);
-	} catch (...) {
-		item.making = false;
-		throw;
-	}
-	item.making = false;
-	return item.entry.get();
-}
-
 //===--------------------------------------------------------------------===//
 // Look-up
 //===--------------------------------------------------------------------===//
@@ -358,7 +249,8 @@ optional_ptr<SchemaCatalogEntry> OdCatalog::LookupSchema(CatalogTransaction tran
 	if (!transaction.context) {
 		return &SchemaFor(name);
 	}
-	auto snapshot = Snapshot(transaction, false);
+	auto at = schema_lookup.GetAtClause();
+	auto snapshot = at ? PastSnapshot(transaction.GetContext(), *at) : Snapshot(transaction, false);
 	auto entry = snapshot->schemas.find(name);
 	if (entry == snapshot->schemas.end()) {
 		OdContextState::Get(transaction.GetContext())->Missed(*this);

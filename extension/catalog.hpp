@@ -26,6 +26,7 @@ namespace openduck {
 
 class OdCatalog;
 class OdSchema;
+struct DefinitionChange;
 
 //! The sets DuckDB keeps apart within a schema: two entries of one set cannot have the same name.
 enum class EntrySet : uint8_t { RELATION, INDEX, FUNCTION, TABLE_FUNCTION, SEQUENCE, TYPE, NONE };
@@ -50,8 +51,9 @@ public:
 	CatalogSnapshot(string version, idx_t number) : version(std::move(version)), number(number) {
 	}
 
-	const string version; // the server's; empty inside a transaction with own definitions
+	const string version; // the server's
 	const idx_t number;   // ours, different for each snapshot
+	string selector;      // the snapshot of the database it describes, as the server names it; empty: the newest
 	string catalog_name;  // of the database in the server's SQL
 
 	std::recursive_mutex lock;
@@ -70,11 +72,16 @@ public:
 struct TransactionState {
 	shared_ptr<CatalogSnapshot> snapshot;         // the one to look into; unset until the first look-up
 	vector<shared_ptr<CatalogSnapshot>> kept;     // C3
+	vector<shared_ptr<CatalogEntry>> kept_entries; // that no snapshot has
 	bool verified = false;                        // snapshot was compared with the server within this statement
 	bool own_definitions = false;                 // an explicit transaction has changed definitions
+	string base_version;                          // of the committed definitions it began with; empty: not known, or
+	                                              // `snapshot` is not these with its changes
 	bool began = false;                           // the server session is inside our transaction
 	bool wrote = false;
 	shared_ptr<RemoteSession> session;            // of an explicit transaction
+	unordered_map<string, shared_ptr<CatalogSnapshot>> past; // by selector: read once in a transaction
+	shared_ptr<CatalogSnapshot> making_past;      // an entry of it is being made: all names are its names
 };
 
 class OdTransactionManager : public DuckTransactionManager {
@@ -150,6 +157,11 @@ public:
 	bool Refresh(ClientContext &context);
 	//! A statement that may have changed definitions has run in this context's transaction.
 	void DefinitionsChanged(ClientContext &context);
+	//! The same where the change is known: it was made to the definitions of version `before`.
+	void DefinitionChanged(ClientContext &context, const DefinitionChange &change, const string &before,
+	                       const RemoteQuery &query);
+	//! A transaction has been committed; `version` is what the server said then.
+	void TransactionCommitted(const TransactionState &state, const string &version);
 	//! The newest version of the server's catalog that is known here; empty: none.
 	string KnownVersion();
 	//! A reply said which version the server is at.
@@ -157,8 +169,8 @@ public:
 	//! Is this context inside BEGIN ... COMMIT?
 	static bool InExplicitTransaction(ClientContext &context);
 	//! The session to run a statement of this context in; nullptr: none is needed (autocommit). Begins the server's
-	//! transaction when needed.
-	shared_ptr<RemoteSession> SessionFor(ClientContext &context, bool force = false);
+	//! transaction when needed. `together`: also outside BEGIN ... COMMIT, for a statement of several requests.
+	shared_ptr<RemoteSession> SessionFor(ClientContext &context, bool force = false, bool together = false);
 	//! Database name in the server's SQL.
 	string ServerName(ClientContext &context);
 	//! Fills in what the plan was bound to.
@@ -166,14 +178,30 @@ public:
 
 	optional_ptr<CatalogEntry> EntryFor(ClientContext &context, CatalogSnapshot &snapshot, OdSchema &schema,
 	                                    CatalogItem &item);
+	//! The definitions that AT (TIMESTAMP => ...) or AT (VERSION => ...) is about.
+	shared_ptr<CatalogSnapshot> PastSnapshot(ClientContext &context, const BoundAtClause &at);
+	//! A relation of these, or nullptr.
+	optional_ptr<CatalogEntry> PastEntry(ClientContext &context, const shared_ptr<CatalogSnapshot> &snapshot,
+	                                     OdSchema &schema, const string &name);
+	//! AT in a query is answered.
+	bool SupportsTimeTravel() const override {
+		return true;
+	}
+	//! Attached as it was at one point: everything is read from there, outside sessions.
+	bool IsPast() const {
+		return !remote->Options().snapshot.empty();
+	}
 	OdSchema &SchemaFor(const string &name);
+	//! The sequences of a schema as they stand now; they live as long as the transaction.
+	vector<reference<CatalogEntry>> Sequences(ClientContext &context, CatalogSnapshot &snapshot, OdSchema &schema);
 	//! Fetches the definitions a listing needs, all at once.
 	void FetchDefinitions(ClientContext &context, CatalogSnapshot &snapshot);
 	OdTransactionManager &Manager();
 
 private:
 	void DropSchema(ClientContext &context, DropInfo &info) override;
-	shared_ptr<CatalogSnapshot> Read(ClientContext &context, optional_ptr<RemoteSession> session, bool own);
+	shared_ptr<CatalogSnapshot> Read(ClientContext &context, optional_ptr<RemoteSession> session,
+	                                 const string &selector = string());
 	bool IsCurrent(ClientContext &context);
 
 	shared_ptr<Remote> remote;

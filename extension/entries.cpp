@@ -30,6 +30,7 @@
 #include "duckdb/storage/data_table.hpp"
 #include "duckdb/storage/statistics/base_statistics.hpp"
 #include "duckdb/storage/table_storage_info.hpp"
+#include "duckdb/transaction/duck_transaction.hpp"
 #include "duckdb/function/table_macro_function.hpp"
 #include "duckdb/function/macro_function.hpp"
 #include "scan.hpp"
@@ -60,7 +61,11 @@ TableFunction OdTable::GetScanFunction(ClientContext &context, unique_ptr<Functi
 		data->names.push_back(column.Name());
 	}
 	data->objects.push_back(object);
-	data->catalog_version = od_catalog.Snapshot(context, false)->version;
+	if (selector.empty()) {
+		data->catalog_version = od_catalog.Snapshot(context, false)->version;
+	} else {
+		data->LookBack(selector, past_version);
+	}
 	data->estimated_rows = estimated_rows;
 	bind_data = std::move(data);
 	return ScanFunction();
@@ -94,9 +99,9 @@ unique_ptr<CatalogEntry> OdTable::Copy(ClientContext &context) const {
 // Views
 //===--------------------------------------------------------------------===//
 OdView::OdView(Catalog &catalog, SchemaCatalogEntry &schema, CreateViewInfo &info, ObjectVersion object_p,
-               string server_catalog, string failure)
-    : ViewCatalogEntry(catalog, schema, info), object(std::move(object_p)), server_catalog(std::move(server_catalog)),
-      failure(std::move(failure)) {
+               const CatalogSnapshot &snapshot, string failure)
+    : ViewCatalogEntry(catalog, schema, info), object(std::move(object_p)), server_catalog(snapshot.catalog_name),
+      selector(snapshot.selector), past_version(snapshot.version), failure(std::move(failure)) {
 	original = unique_ptr_cast<CreateInfo, CreateViewInfo>(ViewCatalogEntry::GetInfo());
 	// What the binder is given instead of the body: SELECT * FROM openduck_scan('catalog', 'schema', 'view').
 	auto node = make_uniq<SelectNode>();
@@ -104,6 +109,9 @@ OdView::OdView(Catalog &catalog, SchemaCatalogEntry &schema, CreateViewInfo &inf
 	vector<unique_ptr<ParsedExpression>> arguments;
 	for (auto &argument : {catalog.GetName(), object.schema, object.name}) {
 		arguments.push_back(make_uniq<ConstantExpression>(Value(argument)));
+	}
+	if (!selector.empty()) {
+		arguments.push_back(make_uniq<ConstantExpression>(Value(selector)));
 	}
 	auto function = make_uniq<TableFunctionRef>();
 	function->function =
@@ -254,6 +262,8 @@ static shared_ptr<CatalogEntry> MakeTable(ClientContext &context, OdCatalog &cat
 	ObjectVersion object{item.kind, item.schema, item.name, item.hash};
 	auto table =
 	    make_shared_ptr<OdTable>(catalog, schema, *info, std::move(object), snapshot.catalog_name, item.estimated_rows);
+	table->selector = snapshot.selector;
+	table->past_version = snapshot.version;
 	AddUniqueIndexes(context, snapshot, *table);
 	return table;
 }
@@ -268,7 +278,9 @@ static shared_ptr<CatalogEntry> MakeView(ClientContext &context, OdCatalog &cata
 		RemoteRequest request;
 		request.sql = "SELECT * FROM " + QualifiedText(snapshot.catalog_name, item.schema, item.name);
 		request.describe_only = true;
-		auto query = catalog.GetRemote()->Execute(request, catalog.State(context)->session.get());
+		request.snapshot = snapshot.selector;
+		auto session = snapshot.selector.empty() ? catalog.State(context)->session.get() : nullptr;
+		auto query = catalog.GetRemote()->Execute(request, session);
 		query->Schema(view.types, view.names);
 	} catch (CatalogStaleException &ex) {
 		failure = ex.what();
@@ -280,7 +292,7 @@ static shared_ptr<CatalogEntry> MakeView(ClientContext &context, OdCatalog &cata
 	for (auto &comment : item.column_comments) {
 		view.column_comments_map[comment.first] = comment.second;
 	}
-	return make_shared_ptr<OdView>(catalog, schema, view, std::move(object), snapshot.catalog_name, std::move(failure));
+	return make_shared_ptr<OdView>(catalog, schema, view, std::move(object), snapshot, std::move(failure));
 }
 
 static shared_ptr<CatalogEntry> MakeIndex(ClientContext &context, OdCatalog &catalog, OdSchema &schema,
@@ -327,6 +339,29 @@ static shared_ptr<CatalogEntry> MakeType(ClientContext &context, OdCatalog &cata
 	auto &type = info->Cast<CreateTypeInfo>();
 	BinderIn(context, catalog, schema)->BindLogicalType(type.type);
 	return make_shared_ptr<TypeCatalogEntry>(catalog, schema, type);
+}
+
+shared_ptr<CatalogEntry> MakeUsedSequence(ClientContext &context, OdCatalog &catalog, OdSchema &schema,
+                                          CatalogItem &item, int64_t start_value, const Value &last_value) {
+	auto info = ParseDefinition(context, item);
+	ClearQualification(*info, catalog, schema, item);
+	auto &create = info->Cast<CreateSequenceInfo>();
+	create.start_value = start_value;
+	create.usage_count = 0;
+	auto sequence = make_shared_ptr<SequenceCatalogEntry>(catalog, schema, create);
+	sequence->comment = item.comment;
+	if (!last_value.IsNull()) {
+		// Used once more from where it was, it stands where it stands. A temporary one leaves no trace of that.
+		sequence->ReplayValue(1, last_value.GetValue<int64_t>());
+		sequence->temporary = true;
+		try {
+			(void)sequence->NextValue(DuckTransaction::Get(context, catalog));
+		} catch (SequenceException &) {
+			// at its end
+		}
+		sequence->temporary = false;
+	}
+	return sequence;
 }
 
 shared_ptr<CatalogEntry> MakeEntry(ClientContext &context, OdCatalog &catalog, OdSchema &schema,

@@ -26,13 +26,14 @@ public:
 	const ObjectVersion object;
 	const string server_catalog;
 	const idx_t estimated_rows;
+	string selector, past_version; // of the past's tables: where they are read, and the version of the definitions there
 };
 
 //! A view: its body is bound on the server, because it may use what only the server has. Here it is a scan of its rows.
 class OdView : public ViewCatalogEntry, public duckdb::enable_shared_from_this<OdView> {
 public:
 	OdView(Catalog &catalog, SchemaCatalogEntry &schema, CreateViewInfo &info, ObjectVersion object,
-	       string server_catalog, string failure);
+	       const CatalogSnapshot &snapshot, string failure);
 
 	unique_ptr<CreateInfo> GetInfo() const override;
 	string ToSQL() const override;
@@ -42,12 +43,16 @@ public:
 
 	const ObjectVersion object;
 	const string server_catalog;
+	string selector, past_version; // as a table's
 
 private:
 	string failure; // why the server could not bind it; empty: it could
 	unique_ptr<CreateViewInfo> original;
 };
 
+//! A sequence as it stands now, which its definition does not say. last_value: NULL when it was never used.
+shared_ptr<CatalogEntry> MakeUsedSequence(ClientContext &context, OdCatalog &catalog, OdSchema &schema,
+                                          CatalogItem &item, int64_t start_value, const Value &last_value);
 //! Makes the entry of one item. Throws what its definition makes DuckDB throw.
 shared_ptr<CatalogEntry> MakeEntry(ClientContext &context, OdCatalog &catalog, OdSchema &schema,
                                    CatalogSnapshot &snapshot, CatalogItem &item);

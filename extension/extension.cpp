@@ -26,6 +26,9 @@ static unique_ptr<Catalog> Attach(optional_ptr<StorageExtensionInfo>, ClientCont
 	// database is one has been noted by now.
 	info.path = ":memory:";
 	options.access_mode = AccessMode::READ_WRITE;
+	if (!remote->Options().snapshot.empty()) {
+		db.SetReadOnlyDatabase(); // the past does not change
+	}
 	return make_uniq<OdCatalog>(db, std::move(remote));
 }
 

@@ -120,6 +120,11 @@ static void ExecuteRun(ClientContext &context, TableFunctionInput &input, DataCh
 	request.sql = bind.sql;
 	request.settings = MirroredSettings(context);
 	request.read_only = catalog.GetAttached().IsReadOnly();
+	if (catalog.IsPast()) {
+		throw InvalidInputException("\"%s\" is attached as it was at \"%s\", where nothing can be executed: use "
+		                            "openduck_query('%s', 'sql') to read",
+		                            catalog.GetName(), catalog.GetRemote()->Options().snapshot, catalog.GetName());
+	}
 	// Whatever state the text leaves in its session must be there for the statements that follow.
 	auto session = catalog.SessionFor(context, true);
 	auto query = catalog.GetRemote()->Execute(request, session.get());
@@ -211,6 +216,7 @@ void RegisterFunctions(ExtensionLoader &loader) {
 	query.name = "openduck_query";
 	query.arguments = {LogicalType::VARCHAR, LogicalType::VARCHAR};
 	query.original_arguments.clear();
+	query.varargs = LogicalType(LogicalTypeId::INVALID);
 	query.bind = QueryBind;
 	loader.RegisterFunction(query);
 

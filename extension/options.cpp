@@ -45,6 +45,8 @@ static void SetOption(ConnectOptions &result, const string &name, const string &
 		result.token = value;
 	} else if (key == "database") {
 		result.database = value;
+	} else if (key == "snapshot") {
+		result.snapshot = value;
 	} else if (key == "ca" || key == "ca_file") {
 		result.ca_file = value;
 	} else if (key == "certificate" || key == "certificate_file") {
@@ -57,8 +59,8 @@ static void SetOption(ConnectOptions &result, const string &name, const string &
 			throw BinderException("ATTACH: the compression is none, lz4 or zstd, not \"%s\"", value);
 		}
 	} else {
-		throw BinderException("ATTACH: unknown OpenDuck option \"%s\" (there are: endpoint, token, database, read_only, "
-		                      "compression, ca_file, certificate_file, key_file, secret)",
+		throw BinderException("ATTACH: unknown OpenDuck option \"%s\" (there are: endpoint, token, database, snapshot, "
+		                      "read_only, compression, ca_file, certificate_file, key_file, secret)",
 		                      name);
 	}
 }
@@ -149,6 +151,7 @@ ConnectOptions ReadOptions(ClientContext &context, const string &path, AttachOpt
 	take(result.certificate_file, from_path.certificate_file);
 	take(result.key_file, from_path.key_file);
 	take(result.compression, from_path.compression);
+	take(result.snapshot, from_path.snapshot);
 	ReadSecret(context, "openduck:" + result.database, secret, result);
 	auto environment = [](const char *name) {
 		auto value = std::getenv(name);

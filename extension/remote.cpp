@@ -105,6 +105,10 @@ unique_ptr<RemoteQuery> Remote::Execute(const RemoteRequest &request, optional_p
 		req.objects = objects.data();
 		req.object_count = objects.size();
 	}
+	auto &snapshot = request.snapshot.empty() ? options.snapshot : request.snapshot;
+	if (!snapshot.empty()) {
+		req.snapshot = snapshot.c_str();
+	}
 	if (!request.group.empty()) {
 		req.snapshot_group = request.group.c_str();
 		req.snapshot_group_size = request.group_size;

@@ -32,6 +32,7 @@ struct ConnectOptions {
 	string token;    // empty: none
 	string database; // never empty
 	string ca_file, certificate_file, key_file;
+	string snapshot;    // everything is read as it was there; empty: newest
 	string compression; // "none" (or empty), "lz4", "zstd": of results, and of uploads
 
 	enum od_ipc_codec Codec() const {
@@ -64,6 +65,7 @@ struct RemoteRequest {
 	bool read_only = false;
 	vector<Value> parameters; // $1, $2, ...
 	vector<std::pair<string, string>> settings;
+	string snapshot;        // of this request alone; empty: that of the attachment
 	string catalog_version; // empty: no check
 	vector<ObjectVersion> objects;
 	string group; // statements of one group see one snapshot

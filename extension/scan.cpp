@@ -40,8 +40,8 @@ bool ScanBindData::Equals(const FunctionData &other_p) const {
 	auto &other = other_p.Cast<ScanBindData>();
 	return remote.get() == other.remote.get() && entry.get() == other.entry.get() && relation == other.relation &&
 	       sql == other.sql && parameters.empty() && other.parameters.empty() && inputs == other.inputs &&
-	       types == other.types &&
-	       names == other.names && conditions == other.conditions && limit == other.limit;
+	       types == other.types && names == other.names && conditions == other.conditions && limit == other.limit &&
+	       snapshot == other.snapshot;
 }
 
 bool IsScan(const TableFunction &function) {
@@ -218,6 +218,7 @@ static unique_ptr<GlobalTableFunctionState> SendScan(ClientContext &context, Tab
 	request.settings = MirroredSettings(context);
 	request.catalog_version = bind.catalog_version;
 	request.objects = bind.objects;
+	request.snapshot = bind.snapshot;
 	for (auto &parameter : bind.parameters) {
 		request.parameters.push_back(ParameterValue(context, *parameter));
 	}
@@ -509,7 +510,7 @@ static unique_ptr<FunctionData> ScanDeserialize(Deserializer &deserializer, Tabl
 	return reinterpret_cast<ScanBindData *>(static_cast<uintptr_t>(data))->Copy();
 }
 
-//! openduck_scan(catalog, schema, view): what the binder is given for a view (entries.cpp).
+//! openduck_scan(catalog, schema, view[, snapshot]): what the binder is given for a view (entries.cpp).
 static unique_ptr<FunctionData> ScanBind(ClientContext &context, TableFunctionBindInput &input,
                                          vector<LogicalType> &types, vector<string> &names) {
 	auto alias = StringValue::Get(input.inputs[0]);
@@ -519,8 +520,17 @@ static unique_ptr<FunctionData> ScanBind(ClientContext &context, TableFunctionBi
 	if (!catalog) {
 		throw BinderException("\"%s\" is not attached from an OpenDuck server", alias);
 	}
-	auto &entry = Catalog::GetEntry<ViewCatalogEntry>(context, alias, schema, name);
-	auto &view = reinterpret_cast<OdView &>(entry);
+	optional_ptr<CatalogEntry> entry;
+	if (input.inputs.size() > 3) {
+		auto &past = catalog->State(context)->past[StringValue::Get(input.inputs[3])];
+		entry = past ? catalog->PastEntry(context, past, catalog->SchemaFor(schema), name) : nullptr;
+	} else {
+		entry = Catalog::GetEntry<ViewCatalogEntry>(context, alias, schema, name);
+	}
+	if (!entry || entry->type != CatalogType::VIEW_ENTRY) {
+		throw CatalogException("There is no view \"%s\".\"%s\" in \"%s\"", schema, name, alias);
+	}
+	auto &view = reinterpret_cast<OdView &>(*entry);
 	auto columns = view.GetColumnInfo();
 	if (!columns) {
 		throw BinderException("The server did not say which columns the view \"%s\" has", name);
@@ -534,7 +544,11 @@ static unique_ptr<FunctionData> ScanBind(ClientContext &context, TableFunctionBi
 	bind->types = types = columns->types;
 	bind->names = names = columns->names;
 	bind->objects.push_back(view.object);
-	bind->catalog_version = catalog->Snapshot(context, false)->version;
+	if (view.selector.empty()) {
+		bind->catalog_version = catalog->Snapshot(context, false)->version;
+	} else {
+		bind->LookBack(view.selector, view.past_version);
+	}
 	if (input.binder) {
 		input.binder->GetStatementProperties().RegisterDBRead(*catalog, context);
 	}
@@ -544,6 +558,7 @@ static unique_ptr<FunctionData> ScanBind(ClientContext &context, TableFunctionBi
 TableFunction ScanFunction() {
 	TableFunction function(SCAN_NAME, {LogicalType::VARCHAR, LogicalType::VARCHAR, LogicalType::VARCHAR}, ScanExecute,
 	                       ScanBind, ScanInitGlobal, ScanInitLocal);
+	function.varargs = LogicalType::VARCHAR; // the snapshot
 	function.cardinality = ScanCardinality;
 	function.get_bind_info = ScanBindInfo;
 	function.get_virtual_columns = ScanVirtualColumns;

@@ -32,7 +32,7 @@ struct ScanBindData : public TableFunctionData {
 	alignas(void *) char stock_members[sizeof(TableScanBindData) - sizeof(TableFunctionData)] = {};
 
 	shared_ptr<Remote> remote;
-	OdCatalog *catalog = nullptr; // lives as long as the transaction that runs the scan
+	OdCatalog *catalog = nullptr; // lives as long as the transaction that runs the scan; unset: the past's
 	string catalog_alias;
 
 	// table or view
@@ -49,6 +49,7 @@ struct ScanBindData : public TableFunctionData {
 	vector<string> names;
 	vector<ObjectVersion> objects;
 	string catalog_version;
+	string snapshot; // see LookBack
 	idx_t estimated_rows = 0;
 	PartNote part; // of a part of a plan
 	vector<string> conditions;      // complex filters that the server applies
@@ -60,6 +61,12 @@ struct ScanBindData : public TableFunctionData {
 
 	bool IsText() const {
 		return relation.empty();
+	}
+	//! It reads a past state of the database: not a part of this connection's transaction, nor of other scans' text.
+	void LookBack(const string &selector, const string &version) {
+		snapshot = selector;
+		catalog_version = version;
+		catalog = nullptr;
 	}
 	unique_ptr<FunctionData> Copy() const override;
 	bool Equals(const FunctionData &other) const override;

@@ -51,9 +51,15 @@ CatalogSet::EntryLookup OdSchema::LookupEntryDetailed(CatalogTransaction transac
 		return DuckSchemaEntry::LookupEntryDetailed(transaction, lookup_info);
 	}
 	auto &context = *transaction.context;
+	if (auto at = lookup_info.GetAtClause()) {
+		auto past = set == EntrySet::RELATION ? od_catalog.PastEntry(context, od_catalog.PastSnapshot(context, *at), *this,
+		                                                             lookup_info.GetEntryName())
+		                                      : nullptr;
+		return {past, past ? Reason::SUCCESS : Reason::NOT_PRESENT};
+	}
 	auto snapshot = od_catalog.Snapshot(transaction, false);
 	auto item = snapshot->Find(name, set, lookup_info.GetEntryName());
-	if (item) {
+	if (item && snapshot->selector.empty()) {
 		// Only a hit is worth a look at the server: names of built-in functions and types pass here all the time.
 		snapshot = od_catalog.Snapshot(transaction, true);
 		item = snapshot->Find(name, set, lookup_info.GetEntryName());
@@ -103,6 +109,12 @@ void OdSchema::Scan(ClientContext &context, CatalogType type, const std::functio
 	}
 	auto snapshot = od_catalog.Snapshot(context, true);
 	od_catalog.FetchDefinitions(context, *snapshot);
+	if (set == EntrySet::SEQUENCE) {
+		for (auto &sequence : od_catalog.Sequences(context, *snapshot, *this)) {
+			callback(sequence.get());
+		}
+		return;
+	}
 	auto items = snapshot->items.find(name);
 	if (items != snapshot->items.end()) {
 		// In the order of names, as DuckDB's own sets are.

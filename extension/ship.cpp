@@ -40,9 +40,13 @@ RemoteRequest RequestFor(ClientContext &context, ShippedStatement &statement) {
 	return request;
 }
 
-void StatementDone(ClientContext &context, ShippedStatement &statement, RemoteQuery &query) {
+void StatementDone(ClientContext &context, ShippedStatement &statement, RemoteQuery &query, const string &before) {
 	auto &catalog = *statement.catalog;
-	if (OdCatalog::InExplicitTransaction(context)) {
+	if (statement.change && !before.empty()) {
+		catalog.DefinitionChanged(context, *statement.change, before, query);
+		return;
+	}
+	if (OdCatalog::InExplicitTransaction(context) || statement.together) {
 		if (statement.definitions) {
 			catalog.DefinitionsChanged(context);
 		}
@@ -56,16 +60,7 @@ void StatementDone(ClientContext &context, ShippedStatement &statement, RemoteQu
 //===--------------------------------------------------------------------===//
 ShippedResult::ShippedResult(ClientContext &context, shared_ptr<ShippedStatement> statement_p)
     : statement(std::move(statement_p)) {
-	auto request = RequestFor(context, *statement);
-	auto session = statement->catalog->SessionFor(context, statement->session);
-	try {
-		query = statement->remote->Execute(request, session.get());
-	} catch (CatalogStaleException &ex) {
-		statement->catalog->Refresh(context);
-		throw TransactionException("A definition this statement was planned for changed on the server; nothing was "
-		                           "done, run it again (%s)",
-		                           string(ex.what()));
-	}
+	Send(context, RequestFor(context, *statement));
 	if (!statement->rows) {
 		return;
 	}
@@ -77,6 +72,27 @@ ShippedResult::ShippedResult(ClientContext &context, shared_ptr<ShippedStatement
 		                            statement->sql);
 	}
 	decoder = make_uniq<BatchDecoder>(context, query->Arrow());
+}
+
+void ShippedResult::Send(ClientContext &context, RemoteRequest request) {
+	auto session = statement->catalog->SessionFor(context, statement->session);
+	if (statement->change) {
+		request.catalog_version = before = statement->catalog->Snapshot(context, false)->version;
+	}
+	try {
+		query = statement->remote->Execute(request, session.get());
+	} catch (CatalogStaleException &ex) {
+		if (statement->change) {
+			// The text means what it says on any version; only what it changes is not known then.
+			request.catalog_version = before = string();
+			query = statement->remote->Execute(request, session.get());
+			return;
+		}
+		statement->catalog->Refresh(context);
+		throw TransactionException("A definition this statement was planned for changed on the server; nothing was "
+		                           "done, run it again (%s)",
+		                           string(ex.what()));
+	}
 }
 
 bool ShippedResult::Next(ClientContext &context, DataChunk &chunk) {
@@ -94,7 +110,7 @@ bool ShippedResult::Next(ClientContext &context, DataChunk &chunk) {
 		auto batch = query->Wait(context);
 		if (!batch) {
 			done = true;
-			StatementDone(context, *statement, *query);
+			StatementDone(context, *statement, *query, before);
 			break;
 		}
 		if (decoder) {

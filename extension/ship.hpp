@@ -22,8 +22,10 @@ struct ShippedStatement {
 	vector<LogicalType> types; // of the plan's output
 	bool rows = false;         // the server's rows are the output; otherwise there are none
 	bool definitions = false;  // it may change definitions
+	shared_ptr<DefinitionChange> change; // how, if that is known
 	bool read_only = false;    // the attachment is
 	bool session = false;      // it needs a session (staged relations)
+	bool together = false;     // it is one of several that make up one transaction, be it outside BEGIN ... COMMIT
 	vector<ObjectVersion> objects;
 	string catalog_version; // empty: the server binds the text as it is now, which is exact
 	string heading;         // of an EXPLAIN's plan: the operator on this side
@@ -40,16 +42,20 @@ private:
 	shared_ptr<ShippedStatement> statement;
 	unique_ptr<RemoteQuery> query;
 	unique_ptr<BatchDecoder> decoder;
+	string before; // see StatementDone
 	bool headed = false;
 	bool done = false;
+
+	void Send(ClientContext &context, RemoteRequest request);
 };
 
 //! A parameter as it is sent: with the type the binder gave it.
 Value ParameterValue(ClientContext &context, const BoundParameterData &parameter);
 //! What is sent for it: text, parameters, settings, checks.
 RemoteRequest RequestFor(ClientContext &context, ShippedStatement &statement);
-//! Tells the catalog what a reply said.
-void StatementDone(ClientContext &context, ShippedStatement &statement, RemoteQuery &query);
+//! Tells the catalog what a reply said. `before`: the version of the catalog it ran on; empty: not known.
+void StatementDone(ClientContext &context, ShippedStatement &statement, RemoteQuery &query,
+                   const string &before = string());
 
 struct LogicalShip : public LogicalExtensionOperator {
 	LogicalShip(idx_t table_index, shared_ptr<ShippedStatement> statement);

@@ -21,7 +21,7 @@ OdTransactionManager::OdTransactionManager(AttachedDatabase &db, OdCatalog &cata
 Transaction &OdTransactionManager::StartTransaction(ClientContext &context) {
 	auto &transaction = DuckTransactionManager::StartTransaction(context);
 	auto state = make_shared_ptr<TransactionState>();
-	if (OdCatalog::InExplicitTransaction(context) && Settings::Get<ImmediateTransactionModeSetting>(context)) {
+	if (!catalog.IsPast() && OdCatalog::InExplicitTransaction(context) && Settings::Get<ImmediateTransactionModeSetting>(context)) {
 		// The snapshot is wanted now: begin, and look at something so that the server takes it.
 		try {
 			auto session = OdContextState::Get(context)->Session(catalog);
@@ -86,7 +86,7 @@ ErrorData OdTransactionManager::CommitTransaction(ClientContext &context, Transa
 			while (auto batch = query->Wait(context)) {
 				od_batch_unref(batch);
 			}
-			catalog.SawVersion(query->CatalogVersion());
+			catalog.TransactionCommitted(*state, query->CatalogVersion());
 		} catch (std::exception &ex) {
 			error = WithoutCommitPrefix(ErrorData(ex));
 		}
@@ -142,8 +142,11 @@ bool OdCatalog::InExplicitTransaction(ClientContext &context) {
 	return !context.transaction.IsAutoCommit();
 }
 
-shared_ptr<RemoteSession> OdCatalog::SessionFor(ClientContext &context, bool force) {
-	bool in_transaction = InExplicitTransaction(context);
+shared_ptr<RemoteSession> OdCatalog::SessionFor(ClientContext &context, bool force, bool together) {
+	if (IsPast()) {
+		return nullptr;
+	}
+	bool in_transaction = InExplicitTransaction(context) || together;
 	if (!in_transaction && !force && !OdContextState::Get(context)->IsSessionKept(*this)) {
 		return nullptr;
 	}

@@ -22,7 +22,7 @@ UploadRun::UploadRun(ClientContext &context, shared_ptr<ShippedStatement> statem
                      const string &text_after, const vector<LogicalType> &types, const vector<string> &names,
                      const SinkOrder &order, bool reads_server)
     : statement(std::move(statement_p)) {
-	session = statement->catalog->SessionFor(context, statement->session);
+	session = statement->catalog->SessionFor(context, statement->session, statement->together);
 	upload = make_uniq<RemoteUpload>(statement->remote, types, names);
 	request = RequestFor(context, *statement);
 	request.sql = text_before + "openduck_upload(" + TextLiteral(upload->Id()) + ")" + text_after;

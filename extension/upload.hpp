@@ -91,6 +91,10 @@ public:
 		return "OPENDUCK_UPLOAD";
 	}
 	InsertionOrderPreservingMap<string> ParamsToString() const override;
+	//! Other requests of the same DuckDB statement stand or fall with it.
+	void BelongsToOthers() {
+		statement->together = true;
+	}
 
 protected:
 	SourceResultType GetDataInternal(ExecutionContext &context, DataChunk &chunk,

@@ -4,7 +4,7 @@ import pytest
 
 
 SETUP = ("CREATE OR REPLACE TABLE r.t AS SELECT range AS i, 'row ' || range AS s FROM range(1000)",
-         "DROP TABLE IF EXISTS r.other",
+         "DROP SCHEMA IF EXISTS r.own CASCADE", "DROP TABLE IF EXISTS r.other", "DROP VIEW IF EXISTS r.w",
          "SELECT count(*) FROM r.t")    # the catalog is read again after a CREATE
 TRIES = 5
 
@@ -62,6 +62,26 @@ def test_explain_asks_for_the_servers_plan(con):
 ])
 def test_a_transaction_is_one_more_than_its_statements(con, statements, end):
     assert requests(con, "BEGIN", *statements, end) == len(statements) + 1
+
+
+DEFINITIONS = ["CREATE TABLE r.other (a INTEGER)", "CREATE SCHEMA r.own", "CREATE TABLE r.own.t (a INTEGER)",
+               "CREATE TYPE r.own.mood AS ENUM ('low')", "CREATE MACRO r.own.plus(a) AS a + 1",
+               "CREATE TABLE IF NOT EXISTS r.own.t (b INTEGER)", "CREATE VIEW r.w AS SELECT 1 AS x",
+               "DROP TABLE IF EXISTS r.nothing", "DROP TABLE r.t"]
+
+
+def test_definitions_in_a_row(con):
+    assert requests(con, *DEFINITIONS) == len(DEFINITIONS)
+
+
+@pytest.mark.parametrize("end", ["COMMIT", "ROLLBACK"])
+def test_definitions_in_a_transaction(con, end):
+    assert requests(con, "BEGIN", *DEFINITIONS, end) == len(DEFINITIONS) + 1
+
+
+def test_a_definition_is_fetched_alone(con):
+    assert requests(con, "CREATE TABLE r.other (a INTEGER)", "INSERT INTO r.other VALUES (1)", "FROM r.t WHERE i = 7",
+                    "FROM r.other") == 4 + 1
 
 
 def test_a_transaction_that_asks_for_nothing_costs_nothing(con):
