@@ -233,7 +233,10 @@ shared_ptr<CatalogSnapshot> OdCatalog::PastSnapshot(ClientContext &context, cons
 	}
 	string selector;
 	if (StringUtil::CIEquals(at.Unit(), "timestamp")) {
-		auto time = value.CastAs(context, LogicalType::TIMESTAMP_TZ).GetValue<timestamp_tz_t>();
+		Value cast;
+		string why;
+		bool good = value.TryCastAs(context, LogicalType::TIMESTAMP_TZ, cast, &why) && !cast.IsNull();
+		auto time = good ? cast.GetValue<timestamp_tz_t>() : timestamp_tz_t(timestamp_t::infinity());
 		if (!Timestamp::IsFinite(timestamp_t(time.value))) {
 			throw BinderException("AT: \"%s\" is no point in time", value.ToString());
 		}

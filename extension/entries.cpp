@@ -21,6 +21,7 @@
 #include "duckdb/parser/parsed_data/create_sequence_info.hpp"
 #include "duckdb/parser/parsed_data/create_table_info.hpp"
 #include "duckdb/parser/parsed_data/create_type_info.hpp"
+#include "duckdb/parser/parsed_expression_iterator.hpp"
 #include "duckdb/parser/parser.hpp"
 #include "duckdb/parser/query_node/select_node.hpp"
 #include "duckdb/parser/statement/create_statement.hpp"
@@ -307,7 +308,23 @@ static shared_ptr<CatalogEntry> MakeIndex(ClientContext &context, OdCatalog &cat
 	auto &index = info->Cast<CreateIndexInfo>();
 	index.sql = item.definition;
 	index.parsed_expressions.clear(); // the parser has filled them in already
+	// As a binder would have it: the columns in the order in which they are first named.
+	std::function<void(const ParsedExpression &)> add = [&](const ParsedExpression &expression) {
+		if (expression.GetExpressionClass() == ExpressionClass::COLUMN_REF) {
+			auto name = expression.Cast<ColumnRefExpression>().GetColumnName();
+			auto &columns = table->Cast<TableCatalogEntry>().GetColumns();
+			if (columns.ColumnExists(name)) {
+				auto column = columns.GetColumn(name).Logical().index;
+				auto &ids = index.column_ids;
+				if (std::find(ids.begin(), ids.end(), column) == ids.end()) {
+					ids.push_back(column);
+				}
+			}
+		}
+		ParsedExpressionIterator::EnumerateChildren(expression, add);
+	};
 	for (auto &expression : index.expressions) {
+		add(*expression);
 		index.parsed_expressions.push_back(expression->Copy());
 	}
 	return make_shared_ptr<DuckIndexEntry>(catalog, schema, index, table->Cast<TableCatalogEntry>());

@@ -107,13 +107,13 @@ def test_a_snapshot_that_is_not_there(past):
 @pytest.mark.parametrize("query, expected", [
     ("SELECT count(*), sum(i) FROM r.t @ten", [(10, 45)]),
     ("SELECT * FROM r.t @ten WHERE i = 7", [(7, "low")]),
-    ("SELECT t.m, count(*) FROM r.t @ten t GROUP BY ALL", [("low", 10)]),
+    ("SELECT t.m, count(*) FROM (FROM r.t @ten) t GROUP BY ALL", [("low", 10)]),
     ("FROM r.v @ten", [(45,)]),
     ("FROM r.v", [(45,)]),
     ("FROM r.v @eleven", [(55,)]),
     ("FROM r.gone @ten", [(42,)]),
-    ("SELECT i, s FROM r.t ANTI JOIN r.t @ten old USING (i)", [(10, "newer")]),
-    ("SELECT count(*) FROM r.t @ten a FULL JOIN r.t @eleven b USING (i)", [(11,)]),
+    ("SELECT i, s FROM r.t ANTI JOIN (FROM r.t @ten) old USING (i)", [(10, "newer")]),
+    ("SELECT count(*) FROM (FROM r.t @ten) a FULL JOIN (FROM r.t @eleven) b USING (i)", [(11,)]),
     ("SELECT (SELECT count(*) FROM r.t @ten), (SELECT count(*) FROM r.t)", [(10, 6)]),
     ("WITH old AS (FROM r.t @ten) SELECT max(i) FROM old WHERE i IN (SELECT i FROM r.t)", [(9,)]),
     ("SELECT i FROM r.t @ten EXCEPT SELECT i FROM r.t ORDER BY i", [(0,), (1,), (2,), (3,), (4,)]),
@@ -141,7 +141,7 @@ def test_the_past_is_written_into_the_present(past):
     assert con.execute("SELECT count(*), sum(i) FROM r.copy").fetchone() == (10, 45)
     con.execute("DELETE FROM r.copy WHERE i < 3")
     past.query("INSERT INTO r.copy FROM r.t @ten WHERE i < 3")
-    past.query("UPDATE r.copy SET m = 'high' FROM r.t @eleven e WHERE e.i = copy.i AND e.i = 9")
+    past.query("UPDATE r.copy SET m = 'high' FROM (FROM r.t @eleven) e WHERE e.i = copy.i AND e.i = 9")
     assert con.execute("SELECT count(*), sum(i), count(*) FILTER (m = 'high') FROM r.copy").fetchone() == (10, 45, 1)
     past.query("CREATE OR REPLACE TEMP TABLE here AS FROM r.t @ten")
     assert con.execute("SELECT count(*) FROM here JOIN r.copy USING (i)").fetchone() == (10,)
@@ -163,10 +163,10 @@ def test_at_in_a_transaction_and_again(past):
 @pytest.mark.parametrize("clause, message", [
     ("VERSION => NULL", "NULL"), ("TIMESTAMP => NULL", "NULL"), ("BRANCH => 'x'", "branch"),
     ("TIMESTAMP => 'infinity'::TIMESTAMP", "infinity"), ("TIMESTAMP => 'soon'", "soon"),
-    ("TIMESTAMP => '2020-01-01'", "(?i)2020-01-01|earlier|before|oldest"),
+    ("TIMESTAMP => '2020-01-01'", "as old as that"),
 ])
 def test_what_at_refuses(past, clause, message):
-    with pytest.raises(duckdb.Error, match=f"(?i){message}" if "(?i)" not in message else message):
+    with pytest.raises(duckdb.Error, match=f"(?i){message}"):
         past.con.execute(f"FROM r.t AT ({clause})")
 
 
