@@ -110,7 +110,8 @@ private:
 void Placer::FindServers(LogicalOperator &op) {
 	if (op.type == LogicalOperatorType::LOGICAL_GET && IsScan(op.Cast<LogicalGet>().function)) {
 		auto catalog = op.Cast<LogicalGet>().bind_data->Cast<ScanBindData>().catalog;
-		if (catalog && std::find(servers.begin(), servers.end(), catalog) == servers.end()) {
+		// The past takes no rows of this side.
+		if (catalog && !catalog->IsPast() && std::find(servers.begin(), servers.end(), catalog) == servers.end()) {
 			servers.push_back(catalog);
 		}
 	}

@@ -146,7 +146,7 @@ bool Unparser::WriteGet(LogicalGet &get, string &sql)
         return false;
     }
     auto &bind = get.bind_data->Cast<ScanBindData>();
-    if (bind.IsText() || !bind.catalog || !bind.conditions.empty() || bind.limit.IsValid() ||
+    if (bind.IsText() || !bind.catalog || bind.catalog->IsPast() || !bind.conditions.empty() || bind.limit.IsValid() ||
         (out.catalog && out.catalog.get() != bind.catalog)) {
         return false;
     }
