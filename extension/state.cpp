@@ -64,6 +64,9 @@ RebindQueryInfo OdContextState::OnPlanningError(ClientContext &context, SQLState
 	}
 	ship = PendingShip();
 	auto result = RebindQueryInfo::DO_NOT_REBIND;
+	if (error.Type() == ExceptionType::IO) {
+		return result; // a lost session, say: no definition is to blame, and it is to be told
+	}
 	for (auto &name : ask) {
 		try {
 			auto entry = Catalog::GetCatalogEntry(context, name);
