@@ -115,6 +115,9 @@ void Inspect(LogicalOperator &op, PlanFacts &facts) {
 			auto &bind = get.bind_data->Cast<ScanBindData>();
 			if (bind.IsText() || !bind.catalog) {
 				facts.local = true;
+				if (bind.catalog && get.function.name == "openduck_scan") {
+					facts.binds.push_back(bind); // a part of a plan
+				}
 				break;
 			}
 			facts.Remote(*bind.catalog);
@@ -144,14 +147,15 @@ void Inspect(LogicalOperator &op, PlanFacts &facts) {
 	}
 }
 
-//! The scans of one plan ask for one snapshot, if there are several.
+//! The scans of one server ask for one snapshot.
 void GroupScans(PlanFacts &facts) {
-	if (facts.scans < 2 || facts.several) {
-		return;
-	}
-	auto group = make_shared_ptr<ScanGroup>();
-	group->size = NumericCast<uint32_t>(facts.scans);
+	unordered_map<OdCatalog *, shared_ptr<ScanGroup>> groups;
 	for (auto &bind : facts.binds) {
+		auto &group = groups[bind.get().catalog];
+		if (!group) {
+			group = make_shared_ptr<ScanGroup>();
+		}
+		group->size++;
 		bind.get().group = group;
 	}
 }
@@ -763,6 +767,9 @@ void VerifyOperator(LogicalOperator &op) {
 
 void VerifyPlan(OptimizerExtensionInput &input, unique_ptr<LogicalOperator> &plan) {
 	VerifyOperator(*plan);
+	PlanFacts facts;
+	Inspect(*plan, facts);
+	GroupScans(facts); // again: optimizers copy scans, where they write a CTE into each of its places
 	StartScanEarly(plan);
 }
 

@@ -157,21 +157,6 @@ void CollectScans(LogicalOperator &op, vector<reference<ScanBindData>> &scans) {
 	}
 }
 
-//! The scans of one server ask for one snapshot, as they are now.
-void GroupAgain(LogicalOperator &plan) {
-	vector<reference<ScanBindData>> scans;
-	CollectScans(plan, scans);
-	unordered_map<OdCatalog *, shared_ptr<ScanGroup>> groups;
-	for (auto &scan : scans) {
-		auto &group = groups[scan.get().catalog];
-		if (!group) {
-			group = make_shared_ptr<ScanGroup>();
-		}
-		group->size++;
-		scan.get().group = group;
-	}
-}
-
 //! "t=local, main.u=remote" as names, last part last, and true for remote.
 vector<std::pair<vector<string>, bool>> TablesOf(const string &text) {
 	vector<std::pair<vector<string>, bool>> result;
@@ -210,17 +195,51 @@ PlacementWish WishOf(const Value &setting) {
 	return wish;
 }
 
-void PreOptimize(OptimizerExtensionInput &input, unique_ptr<LogicalOperator> &plan) {
-	vector<reference<ScanBindData>> scans;
-	CollectScans(*plan, scans);
-	bool tables = false;
-	for (auto &scan : scans) {
-		tables = tables || !scan.get().IsText();
-	}
-	if (!tables) {
+//! Takes the scans out of the recursive part of a WITH RECURSIVE; what is left are references to them.
+void TakeScans(Binder &binder, unique_ptr<LogicalOperator> &op,
+               vector<std::pair<idx_t, unique_ptr<LogicalOperator>>> &taken) {
+	if (op->type == LogicalOperatorType::LOGICAL_GET && IsScan(op->Cast<LogicalGet>().function)) {
+		auto &get = op->Cast<LogicalGet>();
+		get.ResolveOperatorTypes();
+		auto index = get.table_index;
+		auto cte = binder.GenerateTableIndex();
+		vector<string> names;
+		for (idx_t i = 0; i < get.types.size(); i++) {
+			names.push_back("c" + std::to_string(i));
+		}
+		auto reference = make_uniq<LogicalCTERef>(index, cte, get.types, std::move(names));
+		get.table_index = binder.GenerateTableIndex();
+		taken.emplace_back(cte, std::move(op));
+		op = std::move(reference);
 		return;
 	}
-	OdContextState::Get(input.context)->RaiseJoinKeys(input.context, IN_KEYS_MAX);
+	for (auto &child : op->children) {
+		TakeScans(binder, child, taken);
+	}
+}
+
+//! The recursive part runs once for every step: its scans would be sent each time, and see the server as it is by then.
+//! They become CTEs around the recursion instead, which are read once.
+void ReadOnceInRecursions(Binder &binder, unique_ptr<LogicalOperator> &op) {
+	if (op->type != LogicalOperatorType::LOGICAL_RECURSIVE_CTE) {
+		for (auto &child : op->children) {
+			ReadOnceInRecursions(binder, child);
+		}
+		return;
+	}
+	vector<std::pair<idx_t, unique_ptr<LogicalOperator>>> taken;
+	TakeScans(binder, op->children[1], taken);
+	ReadOnceInRecursions(binder, op->children[0]);
+	for (auto &scan : taken) {
+		auto columns = scan.second->types.size();
+		op = make_uniq<LogicalMaterializedCTE>("openduck_scan_" + std::to_string(scan.first), scan.first, columns,
+		                                       std::move(scan.second), std::move(op),
+		                                       CTEMaterialize::CTE_MATERIALIZE_ALWAYS);
+		op->ResolveOperatorTypes();
+	}
+}
+
+void MakeParts(OptimizerExtensionInput &input, unique_ptr<LogicalOperator> &plan) {
 	Value placement, collation;
 	if (!input.context.TryGetCurrentSetting(PLACEMENT, placement) || placement.IsNull() ||
 	    StringUtil::CIEquals(placement.ToString(), "local")) {
@@ -238,9 +257,23 @@ void PreOptimize(OptimizerExtensionInput &input, unique_ptr<LogicalOperator> &pl
 		wish.tables = TablesOf(own.ToString());
 	}
 	if (PlacePlan(input, wish, plan)) {
-		GroupAgain(*plan);
 		plan->ResolveOperatorTypes();
 	}
+}
+
+void PreOptimize(OptimizerExtensionInput &input, unique_ptr<LogicalOperator> &plan) {
+	vector<reference<ScanBindData>> scans;
+	CollectScans(*plan, scans);
+	bool tables = false;
+	for (auto &scan : scans) {
+		tables = tables || !scan.get().IsText();
+	}
+	if (!tables) {
+		return;
+	}
+	OdContextState::Get(input.context)->RaiseJoinKeys(input.context, IN_KEYS_MAX);
+	MakeParts(input, plan);
+	ReadOnceInRecursions(input.optimizer.binder, plan);
 }
 
 void CheckPlacement(ClientContext &, SetScope, Value &value) {

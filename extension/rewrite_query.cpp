@@ -158,6 +158,21 @@ void Rewriter::VisitSample(const unique_ptr<SampleOptions> &sample) {
 	}
 }
 
+//! The text of a join has no parentheses: a join on the right side stays there only if an ON or USING comes after it.
+void Rewriter::KeepParentheses(JoinRef &join) {
+	if (join.right->type != TableReferenceType::JOIN || join.condition || !join.using_columns.empty()) {
+		return;
+	}
+	if (join.ref_type != JoinRefType::CROSS) {
+		Block("a join in parentheses on the right side of a NATURAL or POSITIONAL JOIN");
+	} else if (!join.is_implicit) {
+		join.ref_type = JoinRefType::REGULAR;
+		join.type = JoinType::INNER;
+		join.condition = make_uniq<ConstantExpression>(Value::BOOLEAN(true));
+		Changed();
+	}
+}
+
 void Rewriter::VisitRef(unique_ptr<TableRef> &ref) {
 	VisitSample(ref->sample);
 	switch (ref->type) {
@@ -169,6 +184,7 @@ void Rewriter::VisitRef(unique_ptr<TableRef> &ref) {
 		break;
 	case TableReferenceType::JOIN: {
 		auto &join = ref->Cast<JoinRef>();
+		KeepParentheses(join);
 		VisitRef(join.left);
 		VisitRef(join.right);
 		VisitOptional(join.condition);

@@ -120,6 +120,7 @@ private:
 	void VisitSelect(SelectStatement &statement) {
 		VisitNode(*statement.node);
 	}
+	void KeepParentheses(JoinRef &join);
 	void VisitRef(unique_ptr<TableRef> &ref);
 	void VisitBaseTable(unique_ptr<TableRef> &ref);
 	void VisitSample(const unique_ptr<SampleOptions> &sample);
