@@ -291,7 +291,7 @@ static od_code accept_from_ledger(struct od_execution *execution, const struct o
     *kept = *why;
     od_free(execution->not_remembered);
     execution->not_remembered = kept;
-    if (execution->ledger_id[0])
+    if (execution->ledger_id[0] && !execution->task.describe_only && !execution->task.read_only)
         return OD_OK;
     *err = *why;
     return err->code;
