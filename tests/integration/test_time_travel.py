@@ -175,3 +175,25 @@ def test_what_was_not_there_then(past):
         past.query("FROM r.young @ten")
     with pytest.raises(duckdb.BinderException, match="s"):
         past.query("SELECT s FROM r.t @ten")
+
+
+def test_by_a_snapshots_name(start_server):
+    server = start_server()
+    con = server.attach()
+    con.execute("CREATE TABLE r.t AS SELECT 1 AS i")
+    assert server.run("snapshot", "create", "main", "--name", "before").returncode == 0
+    con.execute("UPDATE r.t SET i = 2")
+    con.execute("ALTER TABLE r.t ADD COLUMN j INTEGER")
+    assert con.execute("FROM r.t AT (VERSION => 'before')").fetchall() == [(1,)]
+    assert con.execute("SELECT n.i, b.i FROM r.t AS n, r.t AS b AT (VERSION => 'before')").fetchall() == [(2, 1)]
+    con.execute(f"ATTACH 'openduck:main?endpoint={server.endpoint}&token={server.token}&snapshot=before' AS past")
+    assert con.execute("FROM past.t").fetchall() == [(1,)]
+    with pytest.raises(duckdb.Error, match="read-only"):
+        con.execute("INSERT INTO past.t VALUES (3)")
+    with pytest.raises(duckdb.Error, match="before"):  # the nearest ones are named
+        con.execute("FROM r.t AT (VERSION => 'nothing')")
+    server.kill()
+    server.start()
+    assert con.execute("FROM past.t").fetchall() == [(1,)]
+    assert con.execute("FROM r.t AT (VERSION => 'before')").fetchall() == [(1,)]
+    assert con.execute("FROM r.t").fetchall() == [(2, None)]
