@@ -1,7 +1,6 @@
 // change.cpp - see change.hpp.
 #include "change.hpp"
 
-#include "duckdb/parser/parsed_data/create_index_info.hpp"
 #include "duckdb/parser/parsed_data/create_macro_info.hpp"
 #include "duckdb/parser/parsed_data/create_sequence_info.hpp"
 #include "duckdb/parser/parsed_data/create_table_info.hpp"
@@ -33,7 +32,7 @@ string KindOf(CatalogType type) {
 	return string();
 }
 
-string CreatedName(const CreateInfo &info, string &table_name) {
+string CreatedName(const CreateInfo &info) {
 	switch (info.type) {
 	case CatalogType::SCHEMA_ENTRY:
 		return info.schema;
@@ -41,9 +40,6 @@ string CreatedName(const CreateInfo &info, string &table_name) {
 		return info.Cast<CreateTableInfo>().table;
 	case CatalogType::VIEW_ENTRY:
 		return info.Cast<CreateViewInfo>().view_name;
-	case CatalogType::INDEX_ENTRY:
-		table_name = info.Cast<CreateIndexInfo>().table;
-		return info.Cast<CreateIndexInfo>().index_name;
 	case CatalogType::SEQUENCE_ENTRY:
 		return info.Cast<CreateSequenceInfo>().name;
 	case CatalogType::TYPE_ENTRY:
@@ -119,7 +115,6 @@ bool ChangeItem(CatalogSnapshot &snapshot, const DefinitionChange &change) {
 		item.kind = change.kind;
 		item.schema = snapshot.schemas.find(change.schema)->first;
 		item.name = change.name;
-		item.table_name = change.table_name;
 		item.comment = Value(LogicalType::VARCHAR);
 		set.emplace(change.name, std::move(item));
 		snapshot.size++;
@@ -138,7 +133,10 @@ unique_ptr<DefinitionChange> ChangeOf(const SQLStatement &statement) {
 			return nullptr;
 		}
 		type = info.type;
-		result->name = CreatedName(info, result->table_name);
+		if (type == CatalogType::INDEX_ENTRY) {
+			return nullptr; // its table is bound by what it says, which the server writes
+		}
+		result->name = CreatedName(info);
 		result->schema = info.schema;
 		result->conditional = info.on_conflict == OnCreateConflict::IGNORE_ON_CONFLICT;
 		if (info.on_conflict == OnCreateConflict::REPLACE_ON_CONFLICT) {

@@ -16,7 +16,6 @@ struct DefinitionChange {
 	bool conditional = false; // IF [NOT] EXISTS: it may have done nothing
 	EntrySet set = EntrySet::NONE; // NONE: a schema
 	string kind, schema, name;
-	string table_name; // of an index
 };
 
 //! What the statement, as it is sent, does. nullptr: something that only the server can tell.
