@@ -207,7 +207,7 @@ static od_code need_readers(struct od_collect_work *work, struct od_error *err)
     for (struct od_volume *reader = work->store->readers; reader && rc == OD_OK; reader = reader->next_writer) {
         pthread_mutex_lock(&reader->lineage.lock);
         for (size_t i = 0; i < reader->lineage.count && rc == OD_OK; i++)
-            rc = need(work, &reader->lineage.entries[i].layer, err);
+            rc = need(work, &reader->lineage.entries[i].ref.layer, err);
         pthread_mutex_unlock(&reader->lineage.lock);
     }
     pthread_mutex_unlock(&work->store->lock);

@@ -15,6 +15,9 @@ static const char TRAILER_MAGIC[8] = {'O', 'D', 'L', 'A', 'Y', 'E', 'N', 'D'};
 #define PAGE_BYTES 16u
 #define EXTENT_BYTES 40u
 #define LEDGER_BYTES 40u
+#define BELOW_BYTES 24u
+#define BELOW_BYTES_V1 16u // of version 1: all, in order, without their depth
+#define PRUNED_BYTES 8u
 #define FILE_ABSENT UINT64_MAX
 #define TAIL_BYTES 65536u // read at once: most footers are shorter
 #define LEAF_BYTES (OD_LEAF_ENTRIES * PAGE_BYTES)
@@ -76,6 +79,25 @@ static od_code put_ledger(struct od_buf *out, const struct od_ledger *ledger, st
     return rc;
 }
 
+static od_code put_below(struct od_buf *out, const struct od_footer *footer, struct od_error *err)
+{
+    od_code rc = OD_OK;
+    uint8_t bytes[BELOW_BYTES] = {0};
+    if (footer->version > 1) {
+        od_put32(bytes, footer->pruned_depth);
+        od_put32(bytes + 4, footer->pruned_count);
+        OD_TRY(od_buf_append(out, bytes, PRUNED_BYTES, err));
+    }
+    for (uint32_t i = 0; i < footer->below_count && rc == OD_OK; i++) {
+        memcpy(bytes, footer->below[i].layer.bytes, 16);
+        od_put32(bytes + 16, footer->below[i].depth);
+        od_put32(bytes + 20, 0);
+        rc = od_buf_append(out, bytes, footer->version > 1 ? BELOW_BYTES : BELOW_BYTES_V1, err);
+    }
+out:
+    return rc;
+}
+
 static od_code put_body(struct od_footer *footer, const struct od_journal_header *header, struct od_buf *out,
                         struct od_error *err)
 {
@@ -97,7 +119,7 @@ static od_code put_body(struct od_footer *footer, const struct od_journal_header
     for (int i = OD_VOLUME_WAL; i < OD_VOLUME_FILES; i++)
         od_put64(fixed + COUNTS_AT + 8 * i, files->extents[i].count);
     od_put64(fixed + COUNTS_AT + 32, footer->ledger.count);
-    od_put64(fixed + COUNTS_AT + 40, footer->depth);
+    od_put64(fixed + COUNTS_AT + 40, footer->below_count);
     od_journal_header_encode(header, block);
     memcpy(fixed + HEADER_AT, block, HEADER_BYTES);
     OD_TRY(od_buf_append(out, fixed, sizeof fixed, err));
@@ -107,7 +129,7 @@ static od_code put_body(struct od_footer *footer, const struct od_journal_header
         for (size_t j = 0; j < files->extents[i].count; j++)
             OD_TRY(put_extent(out, &files->extents[i].items[j], err));
     OD_TRY(put_ledger(out, &footer->ledger, err));
-    OD_TRY(od_buf_append(out, footer->lineage, footer->depth * sizeof *footer->lineage, err));
+    OD_TRY(put_below(out, footer, err));
 out:
     return rc;
 }
@@ -115,7 +137,7 @@ out:
 void od_trailer_encode(const struct od_trailer *trailer, uint8_t out[OD_TRAILER_BYTES])
 {
     memcpy(out, TRAILER_MAGIC, sizeof TRAILER_MAGIC);
-    od_put32(out + 8, OD_FORMAT_VERSION);
+    od_put32(out + 8, trailer->version);
     od_put32(out + 12, 0);
     od_put64(out + 16, trailer->footer_offset);
     od_put64(out + 24, trailer->footer_bytes);
@@ -140,6 +162,7 @@ od_code od_footer_encode(struct od_footer *footer, const struct od_journal_heade
         .footer_hash = od_storage_hash(out->data + begin, out->bytes - begin, 0),
         .object_bytes = at + (out->bytes - before) + OD_TRAILER_BYTES,
         .head_chain = head_chain,
+        .version = footer->version,
     };
     od_trailer_encode(&ends, trailer);
     OD_TRY(od_buf_append(out, trailer, sizeof trailer, err));
@@ -157,17 +180,17 @@ od_code od_trailer_decode(const uint8_t in[OD_TRAILER_BYTES], uint64_t object_by
         return od_fail(err, OD_CORRUPT,
                        "%s has no trailer at its end (offset %llu): it was never sealed, or is cut off", name,
                        (unsigned long long)at);
-    *trailer = (struct od_trailer){od_get64(in + 16), od_get64(in + 24), od_get64(in + 32), od_get64(in + 40),
-                                   od_get64(in + 48)};
+    *trailer = (struct od_trailer){od_get64(in + 16), od_get64(in + 24), od_get64(in + 32),
+                                   od_get64(in + 40), od_get64(in + 48), od_get32(in + 8)};
     if (od_get64(in + 56) != od_storage_hash(in, 56, 0) || trailer->object_bytes != object_bytes ||
         trailer->footer_bytes < FIXED_BYTES || trailer->footer_bytes > OD_FOOTER_BYTES_MAX ||
         trailer->footer_offset < OD_JOURNAL_HEADER_BYTES || trailer->footer_offset > at ||
         trailer->footer_bytes != at - trailer->footer_offset)
         return od_fail(err, OD_CORRUPT, "%s: the trailer fails verification (offset %llu)", name,
                        (unsigned long long)at);
-    if (od_get32(in + 8) != OD_FORMAT_VERSION)
-        return od_fail(err, OD_UNSUPPORTED, "%s has format version %u; this program reads version %u", name,
-                       od_get32(in + 8), OD_FORMAT_VERSION);
+    if (trailer->version < 1 || trailer->version > OD_FOOTER_VERSION)
+        return od_fail(err, OD_UNSUPPORTED, "%s has format version %u; this program reads versions 1 to %u", name,
+                       trailer->version, OD_FOOTER_VERSION);
     return OD_OK;
 }
 
@@ -223,10 +246,11 @@ static od_code get_ledger(struct od_ledger *ledger, const uint8_t *in, size_t co
 }
 
 // Do the counts add up to the footer's bytes?
-static bool counts_fit(const uint64_t counts[6], size_t bytes)
+static bool counts_fit(const uint64_t counts[6], uint32_t version, size_t bytes)
 {
-    static const uint64_t sizes[6] = {PAGE_BYTES, EXTENT_BYTES, EXTENT_BYTES, EXTENT_BYTES, LEDGER_BYTES, 16};
-    uint64_t sum = FIXED_BYTES;
+    const uint64_t sizes[6] = {PAGE_BYTES,   EXTENT_BYTES, EXTENT_BYTES,
+                               EXTENT_BYTES, LEDGER_BYTES, version > 1 ? BELOW_BYTES : BELOW_BYTES_V1};
+    uint64_t sum = FIXED_BYTES + (version > 1 ? PRUNED_BYTES : 0);
     for (int i = 0; i < 6; i++) {
         if (counts[i] > bytes)
             return false;
@@ -235,15 +259,42 @@ static bool counts_fit(const uint64_t counts[6], size_t bytes)
     return sum == bytes && counts[0] <= OD_BLOCKS_MAX / OD_LEAF_ENTRIES;
 }
 
-od_code od_footer_decode(const uint8_t *in, size_t bytes, const struct od_journal_header *header, const char *name,
-                         uint64_t window_us, struct od_footer *footer, struct od_error *err)
+static od_code get_below(struct od_footer *footer, const uint8_t *in, uint32_t count, struct od_error *err)
+{
+    bool all = footer->version == 1;
+    footer->below = od_alloc(count ? count * sizeof *footer->below : 1);
+    if (!footer->below)
+        return od_fail(err, OD_NO_MEMORY, "out of memory for a list of %u layers", count);
+    if (!all) {
+        footer->pruned_depth = od_get32(in);
+        footer->pruned_count = od_get32(in + 4);
+        in += PRUNED_BYTES;
+    }
+    if (footer->pruned_depth > footer->depth || (all && count != footer->depth))
+        return od_fail(err, OD_CORRUPT, "the list of the layers below cannot be");
+    for (uint32_t i = 0; i < count; i++, in += all ? BELOW_BYTES_V1 : BELOW_BYTES) {
+        struct od_layer_ref *ref = &footer->below[i];
+        memcpy(ref->layer.bytes, in, 16);
+        ref->depth = all ? i : od_get32(in + 16);
+        if (ref->depth >= footer->depth || (i > 0 && ref->depth <= ref[-1].depth) || (!all && od_get32(in + 20) != 0))
+            return od_fail(err, OD_CORRUPT, "the list of the layers below cannot be");
+        footer->below_count = i + 1;
+    }
+    return OD_OK;
+}
+
+od_code od_footer_decode(const uint8_t *in, size_t bytes, uint32_t version, const struct od_journal_header *header,
+                         const char *name, uint64_t window_us, struct od_footer *footer, struct od_error *err)
 {
     od_code rc = OD_OK;
     uint64_t counts[6] = {0};
-    *footer = (struct od_footer){.ledger.window_us = window_us, .files.block_bytes = header->block_bytes};
+    *footer = (struct od_footer){.ledger.window_us = window_us,
+                                 .files.block_bytes = header->block_bytes,
+                                 .depth = header->depth,
+                                 .version = version};
     for (int i = 0; i < 6 && bytes >= FIXED_BYTES; i++)
         counts[i] = od_get64(in + COUNTS_AT + 8 * i);
-    if (bytes < FIXED_BYTES || !counts_fit(counts, bytes) || counts[5] != header->depth ||
+    if (bytes < FIXED_BYTES || !counts_fit(counts, version, bytes) || counts[5] > header->depth ||
         od_get64(in) < header->first_lsn || od_get64(in) % OD_RECORD_ALIGN)
         return od_fail(err, OD_CORRUPT, "%s: the footer has impossible values", name);
     footer->end = (struct od_journal_end){.lsn = od_get64(in),
@@ -266,18 +317,14 @@ od_code od_footer_decode(const uint8_t *in, size_t bytes, const struct od_journa
     }
     OD_TRY(get_ledger(&footer->ledger, in, (size_t)counts[4], err));
     in += counts[4] * LEDGER_BYTES;
-    footer->lineage = od_alloc(counts[5] ? (size_t)counts[5] * 16 : 1);
-    if (!footer->lineage)
-        OD_TRY(od_fail(err, OD_NO_MEMORY, "out of memory for the footer of %s", name));
-    memcpy(footer->lineage, in, (size_t)counts[5] * 16);
-    footer->depth = (uint32_t)counts[5];
+    OD_TRY(get_below(footer, in, (uint32_t)counts[5], err));
 out:
     return rc == OD_OK ? OD_OK : od_wrap(err, rc, "%s", name);
 }
 
 void od_footer_release(struct od_footer *footer)
 {
-    od_free(footer->lineage);
+    od_free(footer->below);
     od_files_release(&footer->files);
     od_ledger_release(&footer->ledger);
     *footer = (struct od_footer){0};
@@ -343,7 +390,7 @@ static od_code read_footer(const struct source *source, uint64_t window_us, stru
         OD_TRY(od_fail(err, OD_CORRUPT, "%s: the footer fails verification (offset %llu)", name,
                        (unsigned long long)trailer->footer_offset));
     OD_TRY(get_header(body, bytes, trailer, name, header, err));
-    OD_TRY(od_footer_decode(body, bytes, header, name, window_us, footer, err));
+    OD_TRY(od_footer_decode(body, bytes, trailer->version, header, name, window_us, footer, err));
 out:
     od_free(tail);
     od_free(rest);

@@ -70,8 +70,11 @@ static od_code check_footer_as(struct od_lineage *lineage, struct od_journal *la
     od_buf_init(&expected, (size_t)OD_FOOTER_BYTES_MAX);
     OD_TRY(od_layer_state(lineage, layer, footer->end.lsn, 0, &made, err));
     od_ledger_release(&made.ledger);
+    made.version = footer->version;
     if (carried)
         OD_TRY(od_footer_carry(&made, lineage, layer->header.depth, at, &expected, err));
+    if (footer->pruned_depth == footer->depth && footer->depth > 0)
+        OD_TRY(od_footer_prune(&made, err));
     OD_TRY(od_footer_encode(&made, &layer->header, layer->head_chain, at + expected.bytes, &expected, err));
     if (expected.bytes < found->bytes ||
         memcmp(expected.data + (expected.bytes - found->bytes), found->data, found->bytes - OD_TRAILER_BYTES) != 0)
@@ -116,12 +119,11 @@ static od_code check_layer(struct od_fsck_work *work, const struct od_survey_lay
     OD_TRY(od_footer_read(layer, 0, &footer, err));
     OD_TRY(check_records(layer, &footer, err));
     OD_TRY(od_survey_parent(&work->survey, row, &parent, err));
-    OD_TRY(od_lineage_reserve(&lineage, (size_t)footer.depth + 1, err));
-    for (uint32_t i = 0; i < footer.depth; i++)
-        od_lineage_add(&lineage, &footer.lineage[i], NULL);
+    OD_TRY(od_lineage_merge(&lineage, footer.below, footer.below_count, err));
+    OD_TRY(od_lineage_reserve(&lineage, 1, err));
     struct od_journal *added = layer;
     layer = NULL;
-    od_lineage_add(&lineage, &row->header.layer, added);
+    od_lineage_add(&lineage, footer.depth, &row->header.layer, added);
     OD_TRY(check_footer(&lineage, added, &footer, err));
 out:
     od_footer_release(&footer);

@@ -94,11 +94,9 @@ static uint64_t journal_epoch(struct od_volume *writer, uint64_t lsn)
 {
     uint64_t epoch = 0;
     pthread_mutex_lock(&writer->lock);
-    for (size_t i = writer->lineage.count; i-- > 0 && !epoch && lsn <= writer->barrier;) {
-        const struct od_journal *journal = writer->lineage.entries[i].journal;
-        if (journal && journal->header.first_lsn < lsn)
-            epoch = journal->header.epoch;
-    }
+    const struct od_journal *journal = lsn <= writer->barrier ? od_lineage_before(&writer->lineage, lsn) : NULL;
+    if (journal)
+        epoch = journal->header.epoch;
     pthread_mutex_unlock(&writer->lock);
     return epoch;
 }

@@ -13,6 +13,7 @@
 #include "storage/ledger.h"
 
 #include <pthread.h>
+#include <stdatomic.h>
 
 #define OD_JOURNAL_SUFFIX ".journal"
 #define OD_JOURNAL_NEW ".new" // behind it: a copy that a crash left unfinished
@@ -24,21 +25,34 @@ struct od_journal {
     struct od_disk_file *file; // NULL: a sealed layer, then `object`
     struct od_object *object;
     struct od_journal_header header;
-    uint64_t seed;       // of the records' checks
-    uint64_t head_chain; // chain(0)
-    uint64_t end_lsn;    // of its last barrier once closed; UINT64_MAX: active
-    uint64_t end_chain;  // the chain there
-    uint64_t reserved;   // bytes of the file with space on disk
-    uint64_t step;       // of reserving
-    bool published;      // the metadata has it
-    bool synced;         // closed, and known to be durable up to end_lsn
-    bool sealed;         // its footer and trailer are known to be durable too
+    uint64_t seed;                    // of the records' checks
+    uint64_t head_chain;              // chain(0)
+    uint64_t end_lsn;                 // of its last barrier once closed; UINT64_MAX: active
+    uint64_t end_chain;               // the chain there
+    uint64_t reserved;                // bytes of the file with space on disk
+    uint64_t step;                    // of reserving
+    bool published;                   // the metadata has it
+    bool synced;                      // closed, and known to be durable up to end_lsn
+    bool sealed;                      // its footer and trailer are known to be durable too
+    _Atomic uint32_t pins;            // somebody reads from it
+    struct od_journal *next_left_out; // lineage.h
     char path[OD_JOURNAL_PATH_BYTES];
 };
 
 static inline uint64_t od_journal_offset(const struct od_journal *journal, uint64_t lsn)
 {
     return OD_JOURNAL_HEADER_BYTES + (lsn - journal->header.first_lsn);
+}
+
+// Pinned, it stays although its lineage leaves it out. Pins are taken under the lock of its volume.
+static inline void od_journal_pin(struct od_journal *journal)
+{
+    atomic_fetch_add(&journal->pins, 1);
+}
+
+static inline void od_journal_unpin(struct od_journal *journal)
+{
+    atomic_fetch_sub(&journal->pins, 1);
 }
 
 static inline uint64_t od_journal_lsn(const struct od_journal *journal, uint64_t offset)
@@ -56,7 +70,7 @@ OD_CHECKED od_code od_journal_begin(struct od_journal *journal, const struct od_
 // acknowledged; then it may be removed. OD_CORRUPT when the header block is damaged.
 OD_CHECKED od_code od_journal_open(struct od_platform *platform, const char *directory, const char *name, bool *used,
                                    struct od_journal **journal, struct od_error *err);
-bool od_journal_is_name(const char *name); // does a file of this name hold a journal?
+bool od_journal_is_name(const char *name);         // does a file of this name hold a journal?
 void od_journal_close(struct od_journal *journal); // NULL is fine
 OD_CHECKED od_code od_journal_read(struct od_journal *journal, uint64_t offset, void *out, size_t bytes,
                                    struct od_error *err);

@@ -24,8 +24,11 @@ od_code od_layer_state(struct od_lineage *lineage, struct od_journal *layer, uin
     uint32_t depth = layer->header.depth;
     *footer = (struct od_footer){.files.block_bytes = layer->header.block_bytes, .ledger.window_us = window_us};
     if (depth > 0) {
+        const struct od_layer_ref below = {layer->header.parent, depth - 1};
+        OD_TRY(od_lineage_merge(lineage, &below, 1, err));
         OD_TRY(od_lineage_get(lineage, depth - 1, &parent, err));
         OD_TRY(od_footer_read(parent, window_us, footer, err));
+        OD_TRY(od_lineage_merge(lineage, footer->below, footer->below_count, err));
         if (footer->end.lsn > layer->header.first_lsn) { // the first layer of a clone of a point within the parent
             od_footer_release(footer);
             OD_TRY(od_layer_state(lineage, parent, layer->header.first_lsn, window_us, footer, err));
@@ -40,15 +43,16 @@ od_code od_layer_state(struct od_lineage *lineage, struct od_journal *layer, uin
     footer->files.blocks.load = od_layer_load_leaf;
     footer->files.blocks.load_context = lineage;
     OD_TRY(od_journal_replay(layer, lsn, &footer->files, &footer->ledger, &footer->end, err));
-    od_free(footer->lineage);
     footer->depth = depth;
-    footer->lineage = od_alloc(depth ? depth * sizeof *footer->lineage : 1);
-    if (!footer->lineage)
-        OD_TRY(od_fail(err, OD_NO_MEMORY, "out of memory for the lineage of %s", layer->path));
-    pthread_mutex_lock(&lineage->lock);
-    for (uint32_t i = 0; i < depth; i++)
-        footer->lineage[i] = lineage->entries[i].layer;
-    pthread_mutex_unlock(&lineage->lock);
+    footer->version = OD_FOOTER_VERSION;
+    if (depth > 0) {
+        size_t count = footer->below_count + (size_t)1;
+        struct od_layer_ref *grown = od_realloc(footer->below, count * sizeof *grown);
+        if (!grown)
+            OD_TRY(od_fail(err, OD_NO_MEMORY, "out of memory for the layers below %s", layer->path));
+        grown[footer->below_count++] = (struct od_layer_ref){layer->header.parent, depth - 1};
+        footer->below = grown;
+    }
 out:
     return rc;
 }
@@ -77,6 +81,8 @@ od_code od_volume_seal(struct od_volume *volume, struct od_journal *journal, str
         OD_TRY(od_fail(err, OD_CORRUPT, "%s is not what was written: its chain ends differently at position %llu",
                        journal->path, (unsigned long long)journal->end_lsn));
     OD_TRY(od_footer_carry(&footer, &volume->lineage, journal->header.depth, at, &out, err));
+    if (od_footer_is_long(&footer, volume->store->options.layers_slack))
+        OD_TRY(od_footer_prune(&footer, err));
     OD_TRY(od_footer_encode(&footer, &journal->header, journal->head_chain, at + out.bytes, &out, err));
     OD_TRY(ops->truncate(journal->file, at, err));
     OD_TRY(ops->write(journal->file, at, &(struct iovec){out.data, out.bytes}, 1, err));
@@ -120,6 +126,71 @@ static od_code put_object(struct od_volume *volume, struct od_journal *journal, 
     return rc == OD_NOT_FOUND ? od_fail(err, OD_UNAVAILABLE, "the object %s was not put; try again", key) : rc;
 }
 
+// What memory and the footer have in common is from now on where the footer says: what was brought along may be needed
+// nowhere else. What a layer up to this one holds in memory, is as it was at this one's end.
+static void adopt_places(struct od_volume *volume, uint32_t depth, const struct od_footer *footer)
+{
+    struct od_files *files = &volume->files;
+    for (unsigned i = 0; i < OD_GRID_HEADERS; i++) {
+        struct od_page *page = &files->headers[i];
+        if (page->place && od_place_depth(page->place) <= depth && page->hash == footer->files.headers[i].hash)
+            page->place = footer->files.headers[i].place;
+    }
+    for (size_t i = 0; i < files->blocks.count && i < footer->files.blocks.count; i++) {
+        struct od_page *root = &files->blocks.roots[i];
+        if (root->place && od_place_depth(root->place) <= depth && root->hash == footer->files.blocks.roots[i].hash)
+            root->place = footer->files.blocks.roots[i].place;
+    }
+}
+
+struct wanted {
+    const struct od_files *files;
+    const struct od_footer *footer;
+};
+
+static bool is_below(const struct od_footer *footer, uint32_t depth)
+{
+    uint32_t low = 0, high = footer->below_count;
+    while (low < high) {
+        uint32_t middle = low + (high - low) / 2;
+        if (footer->below[middle].depth < depth)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return low < footer->below_count && footer->below[low].depth == depth;
+}
+
+// A layer is wanted when the footer names it, when it is newer, or when a piece of a WAL file, which may have been brought
+// along, is in memory with its old place.
+static bool is_wanted(void *context, uint32_t depth)
+{
+    const struct wanted *wanted = context;
+    if (depth >= wanted->footer->depth || is_below(wanted->footer, depth))
+        return true;
+    for (unsigned i = 0; i < OD_GRID_HEADERS; i++)
+        if (wanted->files->headers[i].place && od_place_depth(wanted->files->headers[i].place) == depth)
+            return true;
+    for (int file = OD_VOLUME_WAL; file < OD_VOLUME_FILES; file++)
+        for (size_t i = 0; i < wanted->files->extents[file].count; i++)
+            if (od_place_depth(wanted->files->extents[file].items[i].place) == depth)
+                return true;
+    return false;
+}
+
+// Under `lock`: the layer was published.
+static void note_published(struct od_volume *volume, struct od_journal *journal, const struct od_footer *footer)
+{
+    struct wanted wanted = {&volume->files, footer};
+    journal->published = true;
+    volume->publish_from = journal->header.depth + 1;
+    if (volume->sync_from < volume->publish_from)
+        volume->sync_from = volume->publish_from;
+    adopt_places(volume, journal->header.depth, footer);
+    if (footer->pruned_depth == journal->header.depth)
+        od_lineage_keep(&volume->lineage, is_wanted, &wanted);
+}
+
 static od_code publish_row(struct od_volume *volume, struct od_journal *journal, struct od_error *err)
 {
     od_code rc = OD_OK;
@@ -153,6 +224,7 @@ static od_code publish_row(struct od_volume *volume, struct od_journal *journal,
     volume->branch.tip_layer = row.layer;
     volume->branch.tip_lsn = row.end_lsn;
     volume->branch.tip_time_us = row.last_time_us;
+    note_published(volume, journal, &footer);
     pthread_mutex_unlock(&volume->lock);
 out:
     od_footer_release(&footer);
@@ -182,10 +254,6 @@ static od_code publish_one(struct od_volume *volume, struct od_journal *journal,
     if (OD_PLANT(JOURNAL_GONE_EARLY))
         (void)(volume->platform->ops->remove(volume->platform, journal->path, NULL) == OD_OK);
     OD_TRY(publish_row(volume, journal, err));
-    pthread_mutex_lock(&volume->lock);
-    journal->published = true;
-    volume->publish_from = journal->header.depth + 1;
-    pthread_mutex_unlock(&volume->lock);
     retire(volume, journal);
 out:
     return rc;

@@ -30,6 +30,8 @@ od_code od_store_open(const struct od_store_options *options, struct od_store **
     store->options = *options;
     store->options.journal_directory = od_strdup(options->journal_directory);
     store->options.owner = od_strdup(options->owner ? options->owner : "");
+    if (!store->options.layers_slack)
+        store->options.layers_slack = OD_LAYERS_SLACK_DEFAULT;
     if (!store->options.seal_bytes)
         store->options.seal_bytes = OD_SEAL_BYTES_DEFAULT;
     if (!store->options.seal_age_ms)

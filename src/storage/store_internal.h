@@ -6,6 +6,7 @@
 #include "storage/volume_internal.h"
 
 #define OD_SEAL_BYTES_DEFAULT (UINT64_C(256) << 20)
+#define OD_LAYERS_SLACK_DEFAULT 64u
 #define OD_SEAL_AGE_MS_DEFAULT 60000u
 #define OD_LEDGER_WINDOW_MS_DEFAULT (UINT64_C(24) * 3600 * 1000)
 #define OD_BLOCK_BYTES_DEFAULT 262144u
@@ -19,7 +20,7 @@ struct od_store {
     struct od_volume *readers; // frozen volumes, too
     size_t open_volumes;
     bool reserve_held, reserve_told; // told: that it could not be taken
-    struct od_uuid holder; // zero: not read yet
+    struct od_uuid holder;           // zero: not read yet
 };
 
 #define OD_SUPERSEDED_KEPT 32u

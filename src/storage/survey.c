@@ -26,7 +26,8 @@ static od_code read_layer(struct od_survey *survey, const char *key, uint64_t by
     OD_TRY(od_footer_read_object(object, key, 0, &header, &footer, err));
     if (!od_uuid_equal(&header.layer, uuid))
         OD_TRY(od_fail(err, OD_CORRUPT, "%s holds another layer (offset 16)", key));
-    if (footer.depth > 0 && !od_uuid_equal(&footer.lineage[footer.depth - 1], &header.parent))
+    const struct od_layer_ref *last = footer.below_count ? &footer.below[footer.below_count - 1] : NULL;
+    if (last && last->depth + 1 == header.depth && !od_uuid_equal(&last->layer, &header.parent))
         OD_TRY(od_fail(err, OD_CORRUPT, "%s: header block and footer name different parents (offset 48)", key));
     *row = (struct od_survey_layer){header, footer.end, od_object_bytes(object)};
 out:

@@ -49,11 +49,14 @@ static bool in_flight(const struct od_volume *volume, uint64_t lsn)
     return false;
 }
 
-// Where the payload of a record is, once it was written. Under `lock`, which is given up while waiting.
+// Where the payload of a record is, once it was written; pinned, until od_journal_unpin. Under `lock`, which is given up
+// while waiting.
 static od_code payload_source(struct od_volume *volume, od_place place, struct od_journal **journal,
                               struct od_error *err)
 {
     od_code rc = od_lineage_get(&volume->lineage, od_place_depth(place), journal, err);
+    if (rc == OD_OK)
+        od_journal_pin(*journal);
     while (rc == OD_OK && in_flight(volume, od_journal_lsn(*journal, od_place_offset(place))))
         pthread_cond_wait(&volume->landed, &volume->lock);
     return rc;
@@ -110,6 +113,7 @@ static od_code read_cell(struct od_volume *volume, uint64_t offset, uint8_t *out
         return OD_OK;
     }
     rc = read_payload(journal, page.place, page.hash, cell.bytes, within, out, bytes, err);
+    od_journal_unpin(journal);
     if (rc == OD_OK && !(page.place & OD_PLACE_VERIFIED)) {
         pthread_mutex_lock(&volume->lock);
         od_files_verified(&volume->files, &cell, page.place);
@@ -138,8 +142,9 @@ static od_code read_extent(struct od_volume *volume, enum od_volume_file file, u
     uint32_t within = (uint32_t)(offset - extent.offset);
     uint32_t bytes = limit < extent.bytes - within ? (uint32_t)limit : extent.bytes - within;
     *done = bytes;
-    return read_payload(journal, extent.place, extent.hash, extent.payload_bytes, extent.skip + within, out, bytes,
-                        err);
+    rc = read_payload(journal, extent.place, extent.hash, extent.payload_bytes, extent.skip + within, out, bytes, err);
+    od_journal_unpin(journal);
+    return rc;
 }
 
 od_code od_volume_read(struct od_volume *volume, enum od_volume_file file, uint64_t offset, void *out, size_t bytes,

@@ -41,17 +41,17 @@ static od_code add_journals(struct od_volume *volume, uint32_t depth, uint64_t l
             continue;
         pthread_mutex_lock(&writer->lock);
         found = lsn <= writer->durable;
-        for (size_t i = depth; found && i < writer->lineage.count && rc == OD_OK; i++) {
-            struct od_journal *open = writer->lineage.entries[i].journal;
+        for (uint32_t at = depth; found && rc == OD_OK; at++) {
+            const struct od_journal *open = od_lineage_peek(&writer->lineage, at);
             if (!open || open->header.first_lsn >= lsn)
                 break;
             char name[OD_UUID_TEXT_BYTES + sizeof OD_JOURNAL_SUFFIX];
             bool used = false;
             if (epoch && epoch < open->header.epoch) {
-                rc = od_fail(err, OD_NOT_FOUND,
-                             "position %llu of epoch %llu was lost in a takeover; what is there now is of epoch %llu",
-                             (unsigned long long)lsn, (unsigned long long)epoch,
-                             (unsigned long long)open->header.epoch);
+                rc =
+                    od_fail(err, OD_NOT_FOUND,
+                            "position %llu of epoch %llu was lost in a takeover; what is there now is of epoch %llu",
+                            (unsigned long long)lsn, (unsigned long long)epoch, (unsigned long long)open->header.epoch);
                 break;
             }
             od_uuid_format(&open->header.layer, name);
@@ -61,7 +61,7 @@ static od_code add_journals(struct od_volume *volume, uint32_t depth, uint64_t l
                 break;
             rc = od_lineage_reserve(&volume->lineage, 1, err);
             if (rc == OD_OK) {
-                od_lineage_add(&volume->lineage, &journal->header.layer, journal);
+                od_lineage_add(&volume->lineage, at, &journal->header.layer, journal);
                 journal = NULL;
             }
         }
@@ -95,12 +95,11 @@ static od_code load_frozen(struct od_volume *volume, const struct od_position *p
                            "position %llu of epoch %llu was lost in a takeover; what is there now is of epoch %llu",
                            (unsigned long long)position->lsn, (unsigned long long)position->epoch,
                            (unsigned long long)layer->header.epoch));
-        OD_TRY(od_lineage_reserve(lineage, (size_t)footer.depth + 1, err));
-        for (uint32_t i = 0; i < footer.depth; i++)
-            od_lineage_add(lineage, &footer.lineage[i], NULL);
+        OD_TRY(od_lineage_merge(lineage, footer.below, footer.below_count, err));
+        OD_TRY(od_lineage_reserve(lineage, 1, err));
         struct od_journal *added = layer;
         layer = NULL;
-        od_lineage_add(lineage, &uuid, added);
+        od_lineage_add(lineage, footer.depth, &uuid, added);
         end = footer.end.lsn;
         if (end > position->lsn) {
             od_footer_release(&footer);
@@ -111,12 +110,13 @@ static od_code load_frozen(struct od_volume *volume, const struct od_position *p
     footer.files.blocks.load = od_layer_load_leaf;
     footer.files.blocks.load_context = lineage;
     if (end < position->lsn) {
-        uint32_t depth = (uint32_t)lineage->count;
+        uint32_t depth = od_lineage_next(lineage);
         OD_TRY(add_journals(volume, depth, position->lsn, position->epoch, err));
-        for (size_t i = depth; i < lineage->count; i++) {
-            struct od_journal *journal = lineage->entries[i].journal;
-            uint64_t until = i + 1 < lineage->count ? lineage->entries[i + 1].journal->header.first_lsn : position->lsn;
-            if (depth == 0 && i == 0)
+        for (uint32_t at = depth; at < od_lineage_next(lineage); at++) {
+            struct od_journal *journal = od_lineage_peek(lineage, at);
+            const struct od_journal *above = od_lineage_peek(lineage, at + 1);
+            uint64_t until = above ? above->header.first_lsn : position->lsn;
+            if (at == 0)
                 footer.files.block_bytes = journal->header.block_bytes;
             OD_TRY(od_journal_replay(journal, until, &footer.files, NULL, &footer.end, err));
             end = footer.end.lsn;

@@ -109,11 +109,12 @@ static od_code check_continues(const struct od_journal *journal, const struct ch
         header->parent_chain == end->chain && header->depth == end->depth)
         return OD_OK;
     if (below && od_uuid_equal(&header->parent, &below->header.layer) && header->first_lsn > end->lsn)
-        return od_fail(err, OD_CORRUPT,
-                       "%s is damaged behind offset %llu: the barrier there, at position %llu, is its last whole one, but "
-                       "%s continues it at position %llu. Nothing was changed; restore the file from a copy",
-                       below->path, (unsigned long long)od_journal_offset(below, end->lsn),
-                       (unsigned long long)end->lsn, journal->path, (unsigned long long)header->first_lsn);
+        return od_fail(
+            err, OD_CORRUPT,
+            "%s is damaged behind offset %llu: the barrier there, at position %llu, is its last whole one, but "
+            "%s continues it at position %llu. Nothing was changed; restore the file from a copy",
+            below->path, (unsigned long long)od_journal_offset(below, end->lsn), (unsigned long long)end->lsn,
+            journal->path, (unsigned long long)header->first_lsn);
     od_uuid_format(&header->parent, parent);
     od_uuid_format(&end->layer, tip);
     return od_fail(
@@ -124,11 +125,18 @@ static od_code check_continues(const struct od_journal *journal, const struct ch
         journal->path, parent, (unsigned long long)header->first_lsn, tip, (unsigned long long)end->lsn);
 }
 
-// A journal that was published before a crash could remove it: the layer has its bytes.
-static bool is_published(const struct od_volume *volume, const struct od_journal *journal, const struct chain_end *end)
+// A journal that was published before a crash could remove it: the layer has its bytes. One that nothing needs any more is
+// not among the layers of the tip; it has a row.
+static bool is_published(struct od_volume *volume, const struct od_journal *journal, const struct chain_end *end)
 {
-    uint32_t depth = journal->header.depth;
-    return depth < end->depth && od_uuid_equal(&volume->lineage.entries[depth].layer, &journal->header.layer);
+    struct od_metastore *meta = volume->store->options.metadata;
+    struct od_uuid layer;
+    struct od_meta_layer row;
+    if (journal->header.depth >= end->depth)
+        return false;
+    if (od_lineage_layer(&volume->lineage, journal->header.depth, &layer))
+        return od_uuid_equal(&layer, &journal->header.layer);
+    return meta->ops->layer_get(meta, &journal->header.layer, &row, NULL) == OD_OK && row.end_lsn <= end->lsn;
 }
 
 // M6: another place took over after it was written.
@@ -137,12 +145,12 @@ static bool is_superseded(const struct od_volume *volume, const struct od_journa
     return journal->header.epoch < volume->branch.held_since && !OD_PLANT(SUPERSEDED_REPLAYED);
 }
 
-static bool is_over(const struct od_volume *volume, const struct od_journal *journal, const struct chain_end *end)
+static bool is_over(struct od_volume *volume, const struct od_journal *journal, const struct chain_end *end)
 {
     return is_published(volume, journal, end) || is_superseded(volume, journal);
 }
 
-static od_code scan_journals(const struct od_volume *volume, struct found *found, const struct chain_end *end,
+static od_code scan_journals(struct od_volume *volume, struct found *found, const struct chain_end *end,
                              struct od_error *err)
 {
     for (size_t i = 0; i < found->count; i++) {
@@ -214,8 +222,8 @@ static od_code recover_journals(struct od_volume *volume, struct found *found, s
         OD_TRY(od_journal_replay(journal, scanned.lsn, &volume->files, &volume->ledger, &scanned, err));
         journal->end_lsn = scanned.lsn;
         journal->end_chain = scanned.chain;
+        od_lineage_add(&volume->lineage, end->depth, &journal->header.layer, journal);
         *end = (struct chain_end){journal->header.layer, scanned.lsn, scanned.chain, scanned.time_us, end->depth + 1};
-        od_lineage_add(&volume->lineage, &journal->header.layer, journal);
         found->journals[i] = NULL;
     }
     for (size_t i = 0; i < found->count; i++)
@@ -247,12 +255,11 @@ static od_code load_tip(struct od_volume *volume, struct chain_end *end, struct 
                        "docs/internals/recovery.md",
                        volume->name, (unsigned long long)branch->tip_lsn, layer->path,
                        (unsigned long long)footer.end.lsn));
-    OD_TRY(od_lineage_reserve(&volume->lineage, (size_t)footer.depth + 1, err));
-    for (uint32_t i = 0; i < footer.depth; i++)
-        od_lineage_add(&volume->lineage, &footer.lineage[i], NULL);
+    OD_TRY(od_lineage_merge(&volume->lineage, footer.below, footer.below_count, err));
+    OD_TRY(od_lineage_reserve(&volume->lineage, 1, err));
     struct od_journal *added = layer;
     layer = NULL;
-    od_lineage_add(&volume->lineage, tip, added);
+    od_lineage_add(&volume->lineage, footer.depth, tip, added);
     if (!own && footer.end.lsn != branch->start_lsn) { // a clone of a point within a layer
         od_footer_release(&footer);
         OD_TRY(od_layer_state(&volume->lineage, added, branch->start_lsn, volume->ledger.window_us, &footer, err));
@@ -304,8 +311,8 @@ out:
 static od_code sync_recovered(struct od_volume *volume, uint64_t durable_lsn, struct od_error *err)
 {
     od_code rc = OD_OK;
-    for (size_t i = volume->publish_from; i < volume->lineage.count; i++) {
-        struct od_journal *journal = volume->lineage.entries[i].journal;
+    for (uint32_t depth = volume->publish_from; depth < od_lineage_next(&volume->lineage); depth++) {
+        struct od_journal *journal = od_lineage_peek(&volume->lineage, depth);
         if (od_volume_looks_sealed(journal, volume->ledger.window_us)) {
             rc = od_volume_check_object(volume, journal, err);
             journal->sealed = rc == OD_OK;
@@ -402,9 +409,9 @@ static od_code begin_journal(struct od_volume *volume, const struct chain_end *e
     volume->barrier_chain = end->chain;
     volume->time_us = end->time_us;
     volume->watermark = end->lsn;
-    if (volume->lineage.count > volume->publish_from)
-        volume->current = volume->lineage.entries[volume->lineage.count - 1].journal;
-    volume->sync_from = (uint32_t)volume->lineage.count;
+    volume->sync_from = od_lineage_next(&volume->lineage);
+    if (volume->sync_from > volume->publish_from)
+        volume->current = od_lineage_peek(&volume->lineage, volume->sync_from - 1);
     OD_TRY(od_volume_prepare_next(volume, err));
     pthread_mutex_lock(&volume->lock);
     od_volume_switch(volume);

@@ -50,11 +50,11 @@ void od_volume_switch(struct od_volume *volume)
         .first_lsn = volume->barrier,
         .parent_chain = volume->barrier_chain,
         .time_us = volume->time_us,
-        .depth = (uint32_t)volume->lineage.count,
+        .depth = od_lineage_next(&volume->lineage),
         .block_bytes = volume->files.block_bytes,
     };
     if (header.depth > 0)
-        header.parent = volume->lineage.entries[header.depth - 1].layer;
+        (void)od_lineage_layer(&volume->lineage, header.depth - 1, &header.parent); // the last one is always there
     if (od_journal_begin(next, &header, &failure) != OD_OK) {
         od_volume_poison(volume, &failure);
         return;
@@ -68,7 +68,7 @@ void od_volume_switch(struct od_volume *volume)
     if (volume->synced > volume->tail)
         volume->synced = volume->tail;
     volume->chain = next->head_chain;
-    od_lineage_add(&volume->lineage, &next->header.layer, next);
+    od_lineage_add(&volume->lineage, header.depth, &next->header.layer, next);
     volume->current = next;
     volume->next = NULL;
     volume->roll_wanted = false;

@@ -27,13 +27,13 @@ static void try_trailer(const uint8_t *data)
 }
 
 // Returns the bytes of the footer made from it, without the trailer; 0: it is none.
-static size_t reencode(const uint8_t *data, size_t bytes, struct od_buf *out)
+static size_t reencode(const uint8_t *data, size_t bytes, uint32_t version, struct od_buf *out)
 {
-    struct od_journal_header header = {.block_bytes = 16384};
+    struct od_journal_header header = {.block_bytes = 16384, .depth = OD_PLACE_DEPTH_MAX};
     struct od_footer footer = {0};
-    if (bytes >= FOOTER_BYTES_MIN)
+    if (bytes >= FOOTER_BYTES_MIN && version == 1)
         header.depth = (uint32_t)od_get64(data + DEPTH_AT);
-    od_code rc = od_footer_decode(data, bytes, &header, "fuzz", UINT64_C(1) << 40, &footer, NULL);
+    od_code rc = od_footer_decode(data, bytes, version, &header, "fuzz", UINT64_C(1) << 40, &footer, NULL);
     if (rc == OD_OK)
         rc = od_footer_encode(&footer, &header, 0, OD_JOURNAL_HEADER_BYTES, out, NULL);
     od_footer_release(&footer);
@@ -42,15 +42,18 @@ static size_t reencode(const uint8_t *data, size_t bytes, struct od_buf *out)
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes)
 {
-    struct od_buf once, twice;
     if (bytes >= OD_TRAILER_BYTES)
         try_trailer(data + bytes - OD_TRAILER_BYTES);
-    od_buf_init(&once, 64 << 20);
-    od_buf_init(&twice, 64 << 20);
-    size_t made = reencode(data, bytes, &once);
-    if (made) // the first time entries outside the ledger's window go
-        od_assert(reencode(once.data, made, &twice) == made && memcmp(once.data, twice.data, made) == 0);
-    od_buf_release(&once);
-    od_buf_release(&twice);
+    for (uint32_t version = 1; version <= OD_FOOTER_VERSION; version++) {
+        struct od_buf once, twice;
+        od_buf_init(&once, 64 << 20);
+        od_buf_init(&twice, 64 << 20);
+        size_t made = reencode(data, bytes, version, &once);
+        if (made) // the first time entries outside the ledger's window go
+            od_assert(reencode(once.data, made, version, &twice) == made &&
+                      memcmp(once.data, twice.data, made) == 0);
+        od_buf_release(&once);
+        od_buf_release(&twice);
+    }
     return 0;
 }

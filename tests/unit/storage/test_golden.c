@@ -1,6 +1,6 @@
-// test_golden.c - what version 1 of the formats wrote is read for ever: a journal as a crash left it, sealed layers, the
-// descriptions, SQLite's rows. The files in golden/v1 were made once, by `test_storage_golden --make DIRECTORY`, and are
-// never made again: a later version gets a directory of its own beside them, and both stay readable.
+// test_golden.c - what each version of the formats wrote is read for ever: a journal as a crash left it, sealed layers, the
+// descriptions, SQLite's rows. The files in golden/v1 and golden/v2 were made once, by `test_storage_golden --make DIRECTORY`,
+// and are never made again: a later version gets a directory of its own beside them, and all stay readable.
 //
 // The history in them: `duck` writes (layer 1), gets the snapshot `first`, writes (layer 2), writes again and is killed
 // (journal). `copy` begins as a clone of `first`, writes, and is closed (layer). `gone` is made and dropped.
@@ -24,6 +24,7 @@ static struct od_metastore *meta;
 static struct od_objstore *objects;
 static struct od_store *store;
 static struct model *model;
+static const char *version; // the directory of the one that is looked at
 
 // ---- the history, on a volume and on its model
 
@@ -133,9 +134,10 @@ static void copy_tree(const char *from, const char *to)
 
 static void open_all(void)
 {
-    assert_int_equal(od_metastore_sqlite_open(in_scratch("v1/metadata.sqlite"), true, &meta, NULL), OD_OK);
-    assert_int_equal(od_objstore_directory_open(od_platform_real(), in_scratch("v1/objects"), &objects, NULL), OD_OK);
-    assert_int_equal(open_store(in_scratch("v1/journals"), meta, objects, &store, NULL), OD_OK);
+    assert_int_equal(od_metastore_sqlite_open(in_scratch("golden/metadata.sqlite"), true, &meta, NULL), OD_OK);
+    assert_int_equal(od_objstore_directory_open(od_platform_real(), in_scratch("golden/objects"), &objects, NULL),
+                     OD_OK);
+    assert_int_equal(open_store(in_scratch("golden/journals"), meta, objects, &store, NULL), OD_OK);
 }
 
 static void close_all(void)
@@ -150,7 +152,7 @@ static void make(const char *directory)
     struct od_volume *duck, *copy;
     struct od_meta_snapshot snapshot;
     char path[512];
-    assert_int_equal(od_directory_make(in_scratch("v1"), 0700, NULL), OD_OK);
+    assert_int_equal(od_directory_make(in_scratch("golden"), 0700, NULL), OD_OK);
     open_all();
     assert_int_equal(od_store_create(store, "duck", NULL), OD_OK);
     assert_int_equal(od_volume_open(store, "duck", false, &duck, NULL), OD_OK);
@@ -171,7 +173,7 @@ static void make(const char *directory)
     od_condemned_key(&what.layer, key);
     assert_int_equal(od_objstore_put(objects, key, mark, od_condemned_encode(&what, mark), NULL), OD_OK);
     write_journal(duck);
-    copy_tree(in_scratch("v1"), directory); // duck is killed here
+    copy_tree(in_scratch("golden"), directory); // duck is killed here
     od_volume_close(duck);
     close_all();
     // What SQLite keeps beside its file goes into it.
@@ -188,7 +190,7 @@ static int set_up(void **state)
     if (scratch_make(state) != 0)
         return -1;
     model = calloc(1, sizeof *model);
-    copy_tree(OD_GOLDEN "/v1", in_scratch("v1"));
+    copy_tree(version, in_scratch("golden"));
     open_all();
     return model ? 0 : -1;
 }
@@ -293,7 +295,7 @@ static void the_rows_are_read(void **state)
 static od_code read_object(const char *key, struct od_buf *buf)
 {
     char path[256];
-    snprintf(path, sizeof path, "v1/objects/%s", key);
+    snprintf(path, sizeof path, "golden/objects/%s", key);
     return od_file_read(in_scratch(path), buf, NULL);
 }
 
@@ -360,7 +362,7 @@ static od_code reencode_description(void *context, const char *key, uint64_t byt
     return OD_OK;
 }
 
-static void this_version_writes_the_same_bytes(void **state)
+static void its_bytes_are_written_again(void **state)
 {
     (void)state;
     unsigned layers = 0, branches = 0, snapshots = 0, drops = 0;
@@ -386,7 +388,13 @@ int main(int argc, char **argv)
         cmocka_unit_test_setup_teardown(a_killed_database_opens_as_it_was, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_snapshot_and_a_clone_are_what_they_were, set_up, tear_down),
         cmocka_unit_test_setup_teardown(the_rows_are_read, set_up, tear_down),
-        cmocka_unit_test_setup_teardown(this_version_writes_the_same_bytes, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(its_bytes_are_written_again, set_up, tear_down),
     };
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    static const char *const versions[] = {OD_GOLDEN "/v1", OD_GOLDEN "/v2"};
+    int failed = 0;
+    for (unsigned i = 0; i < sizeof versions / sizeof *versions; i++) {
+        version = versions[i];
+        failed += cmocka_run_group_tests_name(version, tests, NULL, NULL);
+    }
+    return failed;
 }
