@@ -100,7 +100,7 @@ unique_ptr<CatalogEntry> OdTable::Copy(ClientContext &context) const {
 // Views
 //===--------------------------------------------------------------------===//
 OdView::OdView(Catalog &catalog, SchemaCatalogEntry &schema, CreateViewInfo &info, ObjectVersion object_p,
-               const CatalogSnapshot &snapshot, string failure)
+               const CatalogSnapshot &snapshot, ErrorData failure)
     : ViewCatalogEntry(catalog, schema, info), object(std::move(object_p)), server_catalog(snapshot.catalog_name),
       selector(snapshot.selector), past_version(snapshot.version), failure(std::move(failure)) {
 	original = unique_ptr_cast<CreateInfo, CreateViewInfo>(ViewCatalogEntry::GetInfo());
@@ -134,15 +134,15 @@ string OdView::ToSQL() const {
 }
 
 const SelectStatement &OdView::GetQuery() {
-	if (!failure.empty()) {
-		throw BinderException("The server cannot use the view \"%s\": %s", name, failure);
+	if (failure.HasError()) {
+		failure.Throw();
 	}
 	return *query;
 }
 
 void OdView::BindView(ClientContext &context, BindViewAction action) {
-	if (!failure.empty()) {
-		throw BinderException("The server cannot use the view \"%s\": %s", name, failure);
+	if (failure.HasError()) {
+		failure.Throw();
 	}
 }
 
@@ -269,24 +269,63 @@ static shared_ptr<CatalogEntry> MakeTable(ClientContext &context, OdCatalog &cat
 	return table;
 }
 
+//! What the server says against a view's text, in its words but without the place in a text that is not the user's.
+static ErrorData FailureOfView(const ErrorData &error) {
+	auto &message = error.RawMessage();
+	return ErrorData(error.Type(), message.substr(0, message.find("\n\nLINE ")));
+}
+
+//! The columns that a view had when its text could still be bound, as the server lists them.
+static void ReadColumnsOfBrokenView(ClientContext &context, OdCatalog &catalog, const CatalogSnapshot &snapshot,
+                                    optional_ptr<RemoteSession> session, const CatalogItem &item,
+                                    CreateViewInfo &view) {
+	RemoteRequest listing;
+	listing.sql = "SELECT column_name, data_type FROM duckdb_columns() WHERE database_name = " +
+	              TextLiteral(snapshot.catalog_name) + " AND schema_name = " + TextLiteral(item.schema) +
+	              " AND table_name = " + TextLiteral(item.name) +
+	              " AND column_name IS NOT NULL AND data_type IS NOT NULL ORDER BY column_index";
+	listing.snapshot = snapshot.selector;
+	listing.read_only = true;
+	for (auto &row : catalog.GetRemote()->Collect(context, listing, session)) {
+		view.names.push_back(StringValue::Get(row[0]));
+		view.types.push_back(TransformStringToLogicalType(StringValue::Get(row[1]), context));
+	}
+}
+
 static shared_ptr<CatalogEntry> MakeView(ClientContext &context, OdCatalog &catalog, OdSchema &schema,
                                          CatalogSnapshot &snapshot, CatalogItem &item) {
 	auto info = ParseDefinition(context, item);
 	ClearQualification(*info, catalog, schema, item);
 	auto &view = info->Cast<CreateViewInfo>();
-	string failure;
+	ErrorData failure;
+	RemoteRequest request;
+	request.sql = "SELECT * FROM " + QualifiedText(snapshot.catalog_name, item.schema, item.name);
+	request.describe_only = true;
+	request.snapshot = snapshot.selector;
+	auto session = snapshot.selector.empty() ? catalog.State(context)->session.get() : nullptr;
 	try {
-		RemoteRequest request;
-		request.sql = "SELECT * FROM " + QualifiedText(snapshot.catalog_name, item.schema, item.name);
-		request.describe_only = true;
-		request.snapshot = snapshot.selector;
-		auto session = snapshot.selector.empty() ? catalog.State(context)->session.get() : nullptr;
 		auto query = catalog.GetRemote()->Execute(request, session);
 		query->Schema(view.types, view.names);
 	} catch (CatalogStaleException &ex) {
-		failure = ex.what();
+		failure = ErrorData(ExceptionType::BINDER, ex.what());
 	} catch (std::exception &ex) {
-		failure = ErrorData(ex).RawMessage();
+		ErrorData error(ex);
+		switch (error.Type()) {
+		case ExceptionType::IO:
+		case ExceptionType::CONNECTION:
+		case ExceptionType::NETWORK:
+		case ExceptionType::HTTP:
+		case ExceptionType::INTERRUPT:
+		case ExceptionType::TRANSACTION:
+		case ExceptionType::OUT_OF_MEMORY:
+		case ExceptionType::INTERNAL:
+		case ExceptionType::FATAL:
+			throw; // nothing is wrong with the view
+		default:
+			break;
+		}
+		failure = FailureOfView(error);
+		ReadColumnsOfBrokenView(context, catalog, snapshot, session, item, view);
 	}
 	ObjectVersion object{item.kind, item.schema, item.name, item.hash};
 	view.sql = item.definition;

@@ -33,7 +33,7 @@ public:
 class OdView : public ViewCatalogEntry, public duckdb::enable_shared_from_this<OdView> {
 public:
 	OdView(Catalog &catalog, SchemaCatalogEntry &schema, CreateViewInfo &info, ObjectVersion object,
-	       const CatalogSnapshot &snapshot, string failure);
+	       const CatalogSnapshot &snapshot, ErrorData failure);
 
 	unique_ptr<CreateInfo> GetInfo() const override;
 	string ToSQL() const override;
@@ -46,7 +46,7 @@ public:
 	string selector, past_version; // as a table's
 
 private:
-	string failure; // why the server could not bind it; empty: it could
+	ErrorData failure; // why the server could not bind it; none: it could
 	unique_ptr<CreateViewInfo> original;
 };
 

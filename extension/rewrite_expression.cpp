@@ -77,7 +77,33 @@ void Rewriter::ReplaceByConstant(unique_ptr<ParsedExpression> &expression) {
 	}
 }
 
+//! Replaces an expression without columns, parameters and volatile functions by its value, as DuckDB's binder would do
+//! with a sequence's name. False if it is none.
+bool Rewriter::FoldName(unique_ptr<ParsedExpression> &expression) {
+	auto copy = expression->Copy();
+	try {
+		ConstantBinder constant_binder(binder, context, "the name of a sequence");
+		auto bound = constant_binder.Bind(copy);
+		if (bound->HasParameter() || !bound->IsFoldable()) {
+			return false;
+		}
+		auto value = ExpressionExecutor::EvaluateScalar(context, *bound);
+		expression = make_uniq<ConstantExpression>(value.DefaultCastAs(LogicalType::VARCHAR));
+		return true;
+	} catch (std::exception &) {
+		return false;
+	}
+}
+
 void Rewriter::VisitSequenceName(FunctionExpression &function) {
+	if (function.children.size() == 1 && function.children[0]->GetExpressionClass() != ExpressionClass::CONSTANT &&
+	    !in_definition) {
+		auto name = function.GetName();
+		if (FoldName(function.children[0])) {
+			function.SetAlias(function.GetAlias().empty() ? name : function.GetAlias());
+			Changed();
+		}
+	}
 	if (function.children.size() != 1 || function.children[0]->GetExpressionClass() != ExpressionClass::CONSTANT) {
 		if (in_definition) {
 			return; // the macro's caller says which

@@ -127,6 +127,7 @@ private:
 	void VisitTableFunction(TableFunctionRef &ref);
 	void VisitExpression(unique_ptr<ParsedExpression> &expression);
 	void VisitFunction(unique_ptr<ParsedExpression> &expression);
+	bool FoldName(unique_ptr<ParsedExpression> &expression);
 	void VisitSequenceName(FunctionExpression &function);
 	void VisitType(LogicalType &type);
 	void VisitTypeExpression(unique_ptr<ParsedExpression> &expression);
