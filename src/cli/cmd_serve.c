@@ -22,7 +22,7 @@
 struct settings {
     const char *data, *metadata, *objects, *listen, *token, *token_file;
     const char *tls_cert, *tls_key, *tls_client_ca;
-    uint64_t cache, collect_every, keep_dropped, database_timeout, memory_limit, pool, temp_limit, threads;
+    uint64_t cache, collect_every, keep_dropped, keep_history, database_timeout, memory_limit, pool, temp_limit, threads;
     uint64_t max_running, max_queued, queue_wait, max_sessions;
     uint64_t session_timeout, transaction_timeout, statement_timeout, drain_timeout, snapshot_every, snapshot_keep;
     bool allow_external_access, take_over;
@@ -49,6 +49,8 @@ static const struct od_config_field fields[] = {
            "How often layers and snapshots that nobody needs any more are removed.", 0),
     NUMBER(OD_CONFIG_DURATION, "keep-dropped", keep_dropped, "24h", "TIME",
            "How long the history of a dropped database is kept.", 0),
+    NUMBER(OD_CONFIG_DURATION, "keep-history", keep_history, "24h", "TIME",
+           "How long every moment of a database can be read; snapshots stay longer.", 0),
     NUMBER(OD_CONFIG_DURATION, "database-timeout", database_timeout, "15m", "TIME",
            "A database that nobody uses for so long is closed; the next statement opens it again.", 0),
     {"take-over", OD_CONFIG_BOOL, offsetof(struct settings, take_over), NULL, NULL,
@@ -246,6 +248,7 @@ static od_code serve(const struct settings *settings, const struct secrets *secr
         .cache_bytes = settings->cache,
         .collect_ms = settings->collect_every,
         .keep_dropped_ms = settings->keep_dropped,
+        .keep_history_ms = settings->keep_history,
         .database_idle_ms = settings->database_timeout,
         .take_over = settings->take_over,
         .listen = settings->listen,

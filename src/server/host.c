@@ -144,12 +144,13 @@ od_code od_host_open(const struct od_host_options *options, struct od_host **hos
     pthread_mutex_init(&h->lock, NULL);
     pthread_mutex_init(&h->making_main, NULL);
     const struct od_place_options place = {options->directory, options->metadata, options->objects,
-                                           options->cache_bytes};
+                                           options->cache_bytes, options->keep_history_ms};
     OD_TRY(od_place_open(&place, &h->place, err));
     rc = load(h, err);
     if (rc == OD_OK && options->collect_ms) {
         struct od_collect_policy policy = od_collect_policy_default();
         policy.dropped_us = options->keep_dropped_ms * 1000;
+        policy.history_us = options->keep_history_ms * 1000;
         if (!h->place.shared) // all readers are this process's, which are known
             policy.reader_us = 0;
         rc = od_collector_start(h->place.store, &policy, options->collect_ms, &h->collector, err);

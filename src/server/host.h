@@ -31,6 +31,7 @@ struct od_host_options {
     uint64_t cache_bytes;           // of remote objects; 0: a default
     uint64_t collect_ms;            // how often what nobody needs any more is removed (collector.h); 0: never
     uint64_t keep_dropped_ms;       // of the history of a dropped database
+    uint64_t keep_history_ms;       // so long every position is readable; 0: as long as its layers are there
     uint64_t database_idle_ms;      // a database that nobody used for so long is closed; 0: never
     bool take_over;                 // open databases for writing though another machine's lease on them runs
     // What each database is opened with (engine.h). Zero: DuckDB's defaults.

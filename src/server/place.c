@@ -158,6 +158,7 @@ static od_code open_parts(struct od_place *place, const struct od_place_options 
         .owner = owner,
         .threads = true,
         .reserve_bytes = OD_RESERVE_BYTES,
+        .history_ms = options->history_ms,
     };
     OD_TRY(od_store_open(&store, &place->store, err));
 out:

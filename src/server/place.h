@@ -26,6 +26,7 @@ struct od_place_options {
     const char *directory;
     const char *metadata, *objects; // addresses (backends.h); NULL: in the directory
     uint64_t cache_bytes;           // of remote objects; 0: 10 GiB
+    uint64_t history_ms;            // store.h
 };
 
 struct od_place {

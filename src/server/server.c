@@ -26,6 +26,7 @@
 #define QUIET_MS 1000u      // ticking goes on for this long after the last execution, to spare starting it again
 #define SWEEP_MS 1000u      // sessions, uploads and groups are looked at this often
 #define DATABASE_IDLE_MS_DEFAULT (15u * 60u * 1000u)
+#define KEEP_HISTORY_MS_DEFAULT (24u * 60u * 60u * 1000u)
 #define KEEP_DROPPED_MS_DEFAULT (24u * 60u * 60u * 1000u)
 #define COLLECT_MS_DEFAULT (10u * 60u * 1000u)
 #define SNAPSHOT_LOOK_MS_MIN 250u
@@ -84,6 +85,8 @@ static void fill_defaults(struct od_server_options *options)
         options->database_idle_ms = DATABASE_IDLE_MS_DEFAULT;
     if (!options->keep_dropped_ms)
         options->keep_dropped_ms = KEEP_DROPPED_MS_DEFAULT;
+    if (!options->keep_history_ms)
+        options->keep_history_ms = KEEP_HISTORY_MS_DEFAULT;
     if (!options->collect_ms)
         options->collect_ms = COLLECT_MS_DEFAULT;
     if (!options->session_idle_ms)
@@ -219,6 +222,7 @@ static od_code start_host(struct od_server *server, struct od_error *err)
         .cache_bytes = options->cache_bytes,
         .collect_ms = options->collect_ms,
         .keep_dropped_ms = options->keep_dropped_ms,
+        .keep_history_ms = options->keep_history_ms,
         .database_idle_ms = options->database_idle_ms,
         .take_over = options->take_over,
         .memory_limit_bytes = options->memory_limit_bytes,

@@ -15,6 +15,7 @@ struct od_server_options {
     uint64_t cache_bytes;           // of remote objects
     uint64_t collect_ms;            // how often what nobody needs any more is removed; 0: 10 min
     uint64_t keep_dropped_ms;       // of the history of a dropped database; 0: 24 h
+    uint64_t keep_history_ms;       // so long every position of a database is readable; 0: 24 h
     uint64_t database_idle_ms;      // a database that nobody used for so long is closed; 0: 15 min
     bool take_over;                 // open databases for writing though another machine's lease on them runs
     const char *listen;    // "127.0.0.1:7878", "[::1]:0", "unix:/path"

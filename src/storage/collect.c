@@ -22,6 +22,7 @@ struct marks {
 struct od_collect_policy od_collect_policy_default(void)
 {
     return (struct od_collect_policy){
+        .history_us = 24 * HOUR_US,
         .automatic_us = 24 * HOUR_US,
         .dropped_us = 24 * HOUR_US,
         .named_us = UINT64_MAX,
@@ -191,7 +192,7 @@ static od_code delete_due(struct marks *marks, struct od_error *err)
 
 // ---- step 1
 
-// All at once: a layer's row never goes before the rows of those that continue it.
+// All at once: a snapshot or a branch that came in between keeps them all, and is seen next time.
 static od_code forget_rows(struct marks *marks, struct od_error *err)
 {
     struct od_collect_work *work = marks->work;

@@ -13,6 +13,8 @@
 
 struct od_collect_layer {
     struct od_meta_layer row;
+    bool whole;  // the state at its end is needed: the layer, and what its footer names
+    bool within; // so are the states within it, which take its parent's
     bool needed, forgotten;
 };
 

@@ -2,9 +2,12 @@
 #include "storage/collect_internal.h"
 
 #include "base/alloc.h"
+#include "storage/footer.h"
 
 #include <stdlib.h>
 #include <string.h>
+
+#define NAMING_US (UINT64_C(3600) * 1000000)
 
 void od_collect_failed(struct od_collect_work *work, const struct od_error *why)
 {
@@ -178,39 +181,96 @@ static od_code name(struct od_collect_work *work, const struct od_uuid *layer, s
     return rc;
 }
 
-// The layer, and all it stands on.
-static od_code need(struct od_collect_work *work, const struct od_uuid *layer, struct od_error *err)
+static od_code name_footer(struct od_collect_work *work, const struct od_uuid *layer, bool has_row, struct od_error *err)
 {
     od_code rc = OD_OK;
-    const struct od_uuid *next = layer;
-    while (!od_uuid_is_zero(next)) {
-        struct od_collect_layer *found = od_collect_find(work, next);
-        if (found && found->needed)
-            break; // and so is all below it
-        OD_TRY(name(work, next, err));
-        if (!found)
-            break; // a journal still, or damage
-        found->needed = true;
-        if (OD_PLANTED_BUG == 1)
+    char key[OD_LAYER_KEY_BYTES];
+    struct od_object *object = NULL;
+    struct od_journal_header header;
+    struct od_footer footer = {0};
+    od_layer_key(layer, key);
+    rc = od_objstore_open(work->store->options.objects, key, &object, err);
+    if (rc == OD_NOT_FOUND && !has_row)
+        return OD_OK; // a journal still
+    OD_TRY(rc);
+    OD_TRY(od_footer_read_object(object, key, 0, &header, &footer, err));
+    for (uint32_t i = 0; i < footer.below_count && OD_PLANTED_BUG != 1; i++)
+        OD_TRY(name(work, &footer.below[i].layer, err));
+out:
+    od_footer_release(&footer);
+    od_object_close(object);
+    return rc;
+}
+
+// The state at a position of a layer; UINT64_MAX: at its end.
+static od_code need(struct od_collect_work *work, const struct od_uuid *layer, uint64_t lsn, struct od_error *err)
+{
+    od_code rc = OD_OK;
+    while (!od_uuid_is_zero(layer)) {
+        struct od_collect_layer *found = od_collect_find(work, layer);
+        OD_TRY(name(work, layer, err));
+        if (!found) {
+            rc = name_footer(work, layer, false, err);
             break;
-        next = &found->row.parent;
+        }
+        bool within = lsn < found->row.end_lsn;
+        if (found->whole && (found->within || !within))
+            break;
+        found->whole = true;
+        if (!within)
+            break;
+        found->within = true;
+        layer = &found->row.parent;
+        lsn = found->row.first_lsn;
     }
 out:
     return rc;
 }
 
-// Readers of this process, exactly.
-static od_code need_readers(struct od_collect_work *work, struct od_error *err)
+// A layer's footer names what its parent's names, and the parent, and nothing else, if it continues the parent's end: of a
+// row of layers the oldest says it all.
+static od_code name_footers(struct od_collect_work *work, struct od_error *err)
 {
     od_code rc = OD_OK;
-    pthread_mutex_lock(&work->store->lock);
-    for (struct od_volume *reader = work->store->readers; reader && rc == OD_OK; reader = reader->next_writer) {
-        pthread_mutex_lock(&reader->lineage.lock);
-        for (size_t i = 0; i < reader->lineage.count && rc == OD_OK; i++)
-            rc = need(work, &reader->lineage.entries[i].ref.layer, err);
-        pthread_mutex_unlock(&reader->lineage.lock);
+    for (size_t i = 0; i < work->layer_count && rc == OD_OK; i++) {
+        const struct od_collect_layer *layer = &work->layers[i];
+        if (!layer->whole)
+            continue;
+        const struct od_collect_layer *parent = od_collect_find(work, &layer->row.parent);
+        if (!parent || !parent->whole || parent->row.end_lsn != layer->row.first_lsn)
+            rc = name_footer(work, &layer->row.layer, true, err);
     }
-    pthread_mutex_unlock(&work->store->lock);
+    return rc;
+}
+
+// The volumes of this process, exactly.
+static od_code name_volumes(struct od_collect_work *work, struct od_volume *volume, struct od_error *err)
+{
+    od_code rc = OD_OK;
+    for (; volume && rc == OD_OK; volume = volume->next_writer) {
+        pthread_mutex_lock(&volume->lineage.lock);
+        for (size_t i = 0; i < volume->lineage.count && rc == OD_OK; i++)
+            rc = name(work, &volume->lineage.entries[i].ref.layer, err);
+        pthread_mutex_unlock(&volume->lineage.lock);
+    }
+    return rc;
+}
+
+// Positions of the last while, with an hour for whoever is about to name one; and what was published since the tip was read.
+static od_code need_history(struct od_collect_work *work, struct od_error *err)
+{
+    od_code rc = OD_OK;
+    uint64_t kept_us = work->policy->history_us;
+    for (size_t i = 0; i < work->layer_count && rc == OD_OK; i++) {
+        const struct od_meta_layer *row = &work->layers[i].row;
+        const struct od_meta_branch *branch = od_collect_branch(work, &row->branch);
+        if (!branch || od_collect_is_over(work, branch))
+            continue;
+        bool recent = kept_us > 0 && (kept_us > UINT64_MAX - NAMING_US ||
+                                      !is_past(work, row->last_time_us, kept_us + NAMING_US));
+        if (recent || row->end_lsn > branch->tip_lsn)
+            rc = need(work, &row->layer, row->first_lsn, err);
+    }
     return rc;
 }
 
@@ -221,14 +281,23 @@ static od_code find_needed(struct od_collect_work *work, struct od_error *err)
         const struct od_meta_branch *branch = &work->branches[i];
         if (od_collect_is_over(work, branch))
             continue;
-        OD_TRY(need(work, &branch->tip_layer, err));
-        OD_TRY(need(work, &branch->parent_layer, err));
+        OD_TRY(need(work, &branch->tip_layer, UINT64_MAX, err));
+        OD_TRY(need(work, &branch->parent_layer, branch->start_lsn, err));
     }
     for (size_t i = 0; i < work->snapshot_count && rc == OD_OK; i++)
-        OD_TRY(need(work, &work->snapshots[i].layer, err));
-    OD_TRY(need_readers(work, err));
+        OD_TRY(need(work, &work->snapshots[i].layer, work->snapshots[i].position.lsn, err));
+    OD_TRY(need_history(work, err));
+    OD_TRY(name_footers(work, err));
+    pthread_mutex_lock(&work->store->lock);
+    rc = name_volumes(work, work->store->readers, err);
+    if (rc == OD_OK)
+        rc = name_volumes(work, work->store->writers, err);
+    pthread_mutex_unlock(&work->store->lock);
+    OD_TRY(rc);
     if (work->named_count > 1)
         qsort(work->named, work->named_count, sizeof *work->named, by_uuid);
+    for (size_t i = 0; i < work->layer_count; i++)
+        work->layers[i].needed = work->layers[i].whole || od_collect_is_named(work, &work->layers[i].row.layer);
 out:
     return rc;
 }

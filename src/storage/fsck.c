@@ -107,6 +107,43 @@ out:
     return rc;
 }
 
+static bool is_newest(const struct od_fsck_work *work, const struct od_survey_layer *row)
+{
+    const struct od_survey_layer *layers = od_survey_layers(&work->survey);
+    for (size_t i = 0; i < work->survey.layers.count; i++)
+        if (od_uuid_equal(&layers[i].header.branch, &row->header.branch) &&
+            (layers[i].header.epoch > row->header.epoch ||
+             (layers[i].header.epoch == row->header.epoch && layers[i].header.depth > row->header.depth)))
+            return false;
+    return true;
+}
+
+// Does somebody name it, so that the state at its end must be whole? (Of others, parts may have been collected.)
+static bool is_named(const struct od_fsck_work *work, const struct od_survey_layer *row)
+{
+    const struct od_uuid *layer = &row->header.layer;
+    const struct od_branch_description *branches = work->survey.branches.rows;
+    const struct od_meta_snapshot *snapshots = work->survey.snapshots.rows;
+    const struct od_fsck_rows *rows = &work->rows;
+    if (work->fsck->metadata) {
+        for (size_t i = 0; i < rows->branch_count; i++)
+            if (!rows->branches[i].dropped_us && (od_uuid_equal(&rows->branches[i].tip_layer, layer) ||
+                                                  od_uuid_equal(&rows->branches[i].parent_layer, layer)))
+                return true;
+        for (size_t i = 0; i < rows->snapshot_count; i++)
+            if (od_uuid_equal(&rows->snapshots[i].layer, layer))
+                return true;
+        return false;
+    }
+    for (size_t i = 0; i < work->survey.branches.count; i++)
+        if (od_uuid_equal(&branches[i].parent_layer, layer))
+            return true;
+    for (size_t i = 0; i < work->survey.snapshots.count; i++)
+        if (od_uuid_equal(&snapshots[i].layer, layer))
+            return true;
+    return is_newest(work, row);
+}
+
 static od_code check_layer(struct od_fsck_work *work, const struct od_survey_layer *row, struct od_error *err)
 {
     od_code rc = OD_OK;
@@ -118,6 +155,12 @@ static od_code check_layer(struct od_fsck_work *work, const struct od_survey_lay
     OD_TRY(od_layer_open(work->fsck->objects, &row->header.layer, &layer, err));
     OD_TRY(od_footer_read(layer, 0, &footer, err));
     OD_TRY(check_records(layer, &footer, err));
+    rc = od_survey_state(&work->survey, row, row->header.first_lsn, NULL, NULL, err); // with its parent's
+    if (rc == OD_CORRUPT) {
+        rc = is_named(work, row) ? od_survey_state(&work->survey, row, UINT64_MAX, NULL, NULL, err) : OD_OK;
+        goto out; // what its footer says cannot be made again
+    }
+    OD_TRY(rc);
     OD_TRY(od_survey_parent(&work->survey, row, &parent, err));
     OD_TRY(od_lineage_merge(&lineage, footer.below, footer.below_count, err));
     OD_TRY(od_lineage_reserve(&lineage, 1, err));
@@ -142,9 +185,21 @@ static void want_from(const struct od_fsck_work *work, const struct od_survey_la
     }
 }
 
+struct wanting {
+    const struct od_fsck_work *work;
+    bool *wanted;
+};
+
+static void want(void *context, const struct od_survey_layer *layer)
+{
+    struct wanting *wanting = context;
+    wanting->wanted[layer - od_survey_layers(&wanting->work->survey)] = true;
+}
+
 // Which layers are read in full.
 static od_code choose(const struct od_fsck_work *work, bool **wanted, struct od_error *err)
 {
+    od_code rc = OD_OK;
     const struct od_survey_layer *layers = od_survey_layers(&work->survey);
     const struct od_uuid *branch = &work->fsck->branch;
     size_t count = work->survey.layers.count;
@@ -152,9 +207,16 @@ static od_code choose(const struct od_fsck_work *work, bool **wanted, struct od_
     *wanted = od_calloc(count ? count : 1, sizeof **wanted);
     if (!*wanted)
         return od_fail(err, OD_NO_MEMORY, "out of memory for a list of %zu layers", count);
-    for (size_t i = 0; i < count; i++)
-        if (all || od_uuid_equal(&layers[i].header.branch, branch))
-            want_from(work, &layers[i], *wanted);
+    struct wanting wanting = {work, *wanted};
+    for (size_t i = 0; i < count; i++) {
+        if (!all && !od_uuid_equal(&layers[i].header.branch, branch))
+            continue;
+        want_from(work, &layers[i], *wanted);
+        if (!all) // what it names may be a clone's origin's; what is missing is found when it is checked
+            rc = od_survey_state(&work->survey, &layers[i], UINT64_MAX, want, &wanting, err);
+        if (rc != OD_OK && rc != OD_CORRUPT)
+            return rc;
+    }
     for (size_t i = 0; i < work->rows.branch_count && !all; i++) // one without layers of its own
         if (od_uuid_equal(&work->rows.branches[i].branch, branch))
             want_from(work, od_survey_find(&work->survey, &work->rows.branches[i].parent_layer), *wanted);

@@ -2,6 +2,7 @@
 //
 // Nothing here copies data: a snapshot is a position, a clone a branch that begins at one.
 #include "storage/describe.h"
+#include "storage/footer.h"
 #include "storage/history_internal.h"
 #include "storage/planted.h"
 #include "storage/selector.h"
@@ -139,6 +140,50 @@ static void name_nearest(const struct od_meta_snapshot *rows, size_t count, char
         at += (size_t)snprintf(out + at, bytes - at, "%s'%.80s'", i ? ", " : "", rows[i].name);
 }
 
+#define RECENT_US (UINT64_C(3600) * 1000000)
+#define NOT_KEPT "the database's positions from then are not kept any more: only its snapshots are"
+
+// Is every layer there that a state of some time ago needs? Somebody may keep history for a shorter time than this process.
+static od_code check_whole(struct od_store *store, const struct od_meta_layer *layer, struct od_error *err)
+{
+    od_code rc = OD_OK;
+    uint64_t now_us;
+    struct od_journal *opened = NULL;
+    struct od_footer footer = {0};
+    struct od_meta_layer row;
+    if (od_uuid_is_zero(&layer->layer))
+        return OD_OK;
+    OD_TRY(meta_of(store)->ops->now(meta_of(store), &now_us, err));
+    if (now_us < layer->last_time_us + RECENT_US)
+        return OD_OK;
+    OD_TRY(od_layer_open(store->options.objects, &layer->layer, &opened, err));
+    OD_TRY(od_footer_read(opened, 0, &footer, err));
+    for (uint32_t i = 0; i < footer.below_count && rc == OD_OK; i++)
+        rc = meta_of(store)->ops->layer_get(meta_of(store), &footer.below[i].layer, &row, err);
+out:
+    od_footer_release(&footer);
+    od_journal_close(opened);
+    return rc == OD_NOT_FOUND ? od_fail(err, OD_NOT_FOUND, NOT_KEPT) : rc;
+}
+
+// May a position that no snapshot names be used? Those that are too old may be collected at any moment.
+static od_code check_kept(struct od_store *store, const struct od_meta_branch *branch,
+                          const struct od_meta_layer *layer, uint64_t lsn, struct od_error *err)
+{
+    od_code rc = OD_OK;
+    uint64_t now_us, kept_us = store->options.history_ms * 1000;
+    struct od_meta_layer parent;
+    if (od_uuid_is_zero(&layer->layer) || lsn == branch->tip_lsn || lsn == branch->start_lsn)
+        return OD_OK;
+    OD_TRY(meta_of(store)->ops->now(meta_of(store), &now_us, err));
+    if (kept_us && now_us > layer->last_time_us && now_us - layer->last_time_us > kept_us)
+        OD_TRY(od_fail(err, OD_NOT_FOUND, NOT_KEPT));
+    if (lsn < layer->end_lsn && !od_uuid_is_zero(&layer->parent))
+        rc = meta_of(store)->ops->layer_get(meta_of(store), &layer->parent, &parent, err);
+out:
+    return rc == OD_NOT_FOUND ? od_fail(err, OD_NOT_FOUND, NOT_KEPT) : rc;
+}
+
 static od_code resolve_lsn(struct od_store *store, const struct od_meta_branch *branch, uint64_t epoch, uint64_t lsn,
                            struct od_volume *writer, struct od_position *position, struct od_error *err)
 {
@@ -154,6 +199,7 @@ static od_code resolve_lsn(struct od_store *store, const struct od_meta_branch *
     branch = &below;
     *position = (struct od_position){branch->branch, epoch, lsn};
     OD_TRY(containing_layer(store, branch, lsn, &layer, err));
+    OD_TRY(check_kept(store, branch, &layer, lsn, err));
     if (!od_uuid_is_zero(&layer.layer) || lsn == branch->start_lsn) {
         position->epoch = epoch ? epoch : layer.epoch;
     } else if (writer && (wrote = journal_epoch(writer, lsn)) > 0 && epoch <= od_volume_epoch(writer)) {
@@ -202,6 +248,8 @@ static od_code resolve_time(struct od_store *store, const struct od_meta_branch 
     size_t all = count;
     while (count > 0 && rows[count - 1].first_time_us > time_us)
         count--;
+    if (count == 0 && all > 0 && rows[0].first_lsn != branch->start_lsn)
+        OD_TRY(od_fail(err, OD_NOT_FOUND, NOT_KEPT));
     if (count == 0 && since_us > 0) { // restored by then, and not written since
         *position = (struct od_position){branch->branch, branch->epoch, branch->start_lsn};
         goto out;
@@ -211,8 +259,12 @@ static od_code resolve_time(struct od_store *store, const struct od_meta_branch 
     if (writer && count == all && rows[count - 1].last_time_us <= time_us &&
         rows[count - 1].end_lsn < od_volume_durable_lsn(writer))
         OD_TRY(od_fail(err, OD_BUSY, "the timestamp lies in a journal that a running statement keeps open; try again"));
+    // What came between this layer and the next one is gone: the last barrier before the time, too.
+    if (count < all && rows[count].first_lsn != rows[count - 1].end_lsn && rows[count - 1].last_time_us < time_us)
+        OD_TRY(od_fail(err, OD_NOT_FOUND, NOT_KEPT));
     OD_TRY(od_layer_open(store->options.objects, &rows[count - 1].layer, &layer, err));
     OD_TRY(od_journal_find_time(layer, rows[count - 1].end_lsn, time_us, &end, err));
+    OD_TRY(check_kept(store, branch, &rows[count - 1], end.lsn, err));
     *position = (struct od_position){branch->branch, rows[count - 1].epoch, end.lsn};
 out:
     od_journal_close(layer);
@@ -422,6 +474,7 @@ od_code od_history_branch_at(struct od_store *store, const struct od_meta_branch
     if (od_uuid_is_zero(&layer.layer) && position->lsn != from->start_lsn)
         OD_TRY(od_fail(err, OD_NOT_FOUND, "position %llu is in no layer of the database",
                        (unsigned long long)position->lsn));
+    OD_TRY(check_whole(store, &layer, err));
     *branch = (struct od_meta_branch){
         .parent_branch = from->branch,
         .parent_layer = layer.layer,

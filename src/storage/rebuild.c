@@ -53,7 +53,7 @@ static struct od_meta_layer layer_row(const struct od_survey_layer *layer)
     return row;
 }
 
-static void add_branch(const struct od_rebuild_work *work, const struct od_rebuilt_branch *branch, struct rows *rows)
+static void add_branch(const struct od_rebuilt_branch *branch, struct rows *rows)
 {
     struct od_meta_branch *row = &rows->branches[rows->branch_count];
     struct od_meta_database *database = &rows->databases[rows->branch_count++];
@@ -84,11 +84,14 @@ static void add_branch(const struct od_rebuild_work *work, const struct od_rebui
     row->epoch = branch->epoch + EPOCH_GAP;
     row->epoch_start_lsn = row->tip_lsn;
     row->held_since = branch->epoch; // who holds it is not known: journals of older epochs are superseded in any case
-    const struct od_survey_layer *layer = branch->tip;
-    for (size_t i = 0; i < branch->layers && layer; i++) {
-        rows->layers[rows->layer_count++] = layer_row(layer);
-        layer = od_survey_find(&work->survey, &layer->header.parent);
-    }
+}
+
+static void add_layers(const struct od_rebuild_work *work, struct rows *rows)
+{
+    const struct od_survey_layer *layers = od_survey_layers(&work->survey);
+    for (size_t i = 0; i < work->survey.layers.count; i++)
+        if (work->kept[i] && !od_rebuild_find(work, &layers[i].header.branch)->broken)
+            rows->layers[rows->layer_count++] = layer_row(&layers[i]);
 }
 
 // NAME-recovered-UUID.
@@ -181,8 +184,13 @@ static bool add_snapshot(struct od_rebuild_work *work, const struct od_meta_snap
         return false;
     if (branch->broken)
         return true;
+    const struct od_survey_layer *named = od_survey_find(&work->survey, &snapshot->layer);
+    if (named && work->lost[named - od_survey_layers(&work->survey)])
+        return true; // reported already
     struct od_meta_snapshot *row = &rows->snapshots[rows->snapshot_count++];
     *row = *snapshot;
+    if (named)
+        return true;
     // What was a journal may be a layer now; a position beyond the tip is in a journal still.
     const struct od_survey_layer *layer = branch->tip;
     for (size_t i = 0; i < branch->layers && layer; i++) {
@@ -240,7 +248,8 @@ static od_code make_rows(struct od_rebuild_work *work, struct rows *rows, struct
         return od_fail(err, OD_NO_MEMORY, "out of memory for the rows of %zu layers", layers);
     for (size_t i = 0; i < work->count; i++)
         if (!work->branches[i].broken)
-            add_branch(work, &work->branches[i], rows);
+            add_branch(&work->branches[i], rows);
+    add_layers(work, rows);
     add_snapshots(work, rows);
     drop_restored(work, rows);
     return name_databases(rows, err);
@@ -299,6 +308,7 @@ out:
     od_free(rows.snapshots);
     od_free(work.branches);
     od_free(work.kept);
+    od_free(work.lost);
     od_survey_release(&work.survey);
     return rc;
 }

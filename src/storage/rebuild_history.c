@@ -44,7 +44,8 @@ static od_code find_branches(struct od_rebuild_work *work, struct od_error *err)
     size_t all = layer_count + described;
     work->branches = od_calloc(all ? all : 1, sizeof *work->branches);
     work->kept = od_calloc(layer_count ? layer_count : 1, sizeof *work->kept);
-    if (!work->branches || !work->kept)
+    work->lost = od_calloc(layer_count ? layer_count : 1, sizeof *work->lost);
+    if (!work->branches || !work->kept || !work->lost)
         return od_fail(err, OD_NO_MEMORY, "out of memory for the branches of %zu objects", all);
     for (size_t i = 0; i < layer_count; i++)
         work->branches[i].branch = layers[i].header.branch;
@@ -72,23 +73,78 @@ static od_code find_branches(struct od_rebuild_work *work, struct od_error *err)
     return OD_OK;
 }
 
-// From the tip down to the first layer of the branch. Depths fall, so it ends.
-static void walk(struct od_rebuild_work *work, struct od_rebuilt_branch *branch)
+static size_t index_of(const struct od_rebuild_work *work, const struct od_survey_layer *layer)
 {
+    return (size_t)(layer - od_survey_layers(&work->survey));
+}
+
+static void keep(void *context, const struct od_survey_layer *layer)
+{
+    struct od_rebuild_work *work = context;
+    work->kept[index_of(work, layer)] = true;
+}
+
+// A layer whose state must be whole.
+static od_code keep_state(struct od_rebuild_work *work, const struct od_survey_layer *layer, uint64_t lsn,
+                          struct od_error *err)
+{
+    od_code rc = od_survey_state(&work->survey, layer, lsn, keep, work, err);
+    if (rc == OD_CORRUPT)
+        work->lost[index_of(work, layer)] = true;
+    return rc;
+}
+
+static od_code keep_or_break(struct od_rebuild_work *work, struct od_rebuilt_branch *branch,
+                             const struct od_survey_layer *layer, uint64_t lsn, struct od_error *err)
+{
+    struct od_error why;
+    od_code rc = keep_state(work, layer, lsn, &why);
+    if (rc == OD_CORRUPT)
+        break_at(work, branch, layer, &why);
+    else if (rc != OD_OK && err)
+        *err = why;
+    return rc == OD_CORRUPT ? OD_OK : rc;
+}
+
+// From the tip down to the first layer of the branch, or the last one whose parent is there: what is not needed any more may
+// have been collected. Depths fall, so it ends.
+static od_code walk(struct od_rebuild_work *work, struct od_rebuilt_branch *branch, struct od_error *err)
+{
+    od_code rc = OD_OK;
     struct od_error why = {0};
     const struct od_survey_layer *parent = NULL;
+    if (branch->tip)
+        OD_TRY(keep_or_break(work, branch, branch->tip, UINT64_MAX, err));
+    if (branch->broken)
+        return OD_OK;
     for (const struct od_survey_layer *layer = branch->tip; layer; layer = parent) {
         branch->layers++;
         branch->first = layer;
-        work->kept[layer - od_survey_layers(&work->survey)] = true;
+        keep(work, layer);
+        parent = od_survey_find(&work->survey, &layer->header.parent);
+        // Where a list of layers became shorter, what is below may need more than what is above.
+        if (parent && layer->listed != parent->listed + 1)
+            rc = od_survey_state(&work->survey, parent, UINT64_MAX, keep, work, &why);
+        if (rc != OD_OK && rc != OD_CORRUPT) {
+            if (err)
+                *err = why;
+            goto out;
+        }
+        rc = OD_OK;
+        if (!parent && !od_uuid_is_zero(&layer->header.parent)) {
+            branch->trimmed = true;
+            break;
+        }
         if (od_survey_parent(&work->survey, layer, &parent, &why) != OD_OK) {
             break_at(work, branch, layer, &why);
-            return;
+            return OD_OK;
         }
         if (parent && !od_uuid_equal(&parent->header.branch, &branch->branch))
             break;
     }
     branch->below = parent;
+out:
+    return rc;
 }
 
 // Does the branch begin where its description says?
@@ -97,7 +153,7 @@ static void check_description(struct od_rebuild_work *work, struct od_rebuilt_br
     const struct od_branch_description *said = branch->description;
     char key[OD_DESCRIPTION_KEY_BYTES];
     struct od_error why;
-    if (!said || branch->broken)
+    if (!said || branch->broken || branch->trimmed)
         return;
     od_branch_key(&branch->branch, key);
     if (branch->first) {
@@ -130,7 +186,8 @@ static void check_epochs(struct od_rebuild_work *work)
     for (size_t i = 0; i < work->survey.layers.count; i++) {
         const struct od_survey_layer *layer = &layers[i];
         struct od_rebuilt_branch *branch = od_rebuild_find(work, &layer->header.branch);
-        if (branch->broken || layer->header.epoch != branch->epoch || is_kept(work, layer))
+        if (branch->broken || layer->header.epoch != branch->epoch || is_kept(work, layer) ||
+            (branch->trimmed && layer->header.depth < branch->first->header.depth))
             continue;
         struct od_error why;
         char one[OD_LAYER_KEY_BYTES], other[OD_LAYER_KEY_BYTES];
@@ -164,15 +221,53 @@ static void check_foundations(struct od_rebuild_work *work)
     }
 }
 
+// What branches begin with and snapshots name stays, wherever it lies.
+static od_code keep_named(struct od_rebuild_work *work, struct od_error *err)
+{
+    od_code rc = OD_OK;
+    const struct od_meta_snapshot *snapshots = work->survey.snapshots.rows;
+    struct od_error why;
+    for (size_t i = 0; i < work->count; i++) {
+        struct od_rebuilt_branch *branch = &work->branches[i];
+        uint64_t lsn = branch->first && !branch->trimmed ? branch->first->header.first_lsn
+                       : branch->description             ? branch->description->start_lsn
+                                                         : UINT64_MAX;
+        if (branch->trimmed && branch->description)
+            branch->below = od_survey_find(&work->survey, &branch->description->parent_layer);
+        if (!branch->broken && branch->below)
+            OD_TRY(keep_or_break(work, branch, branch->below, lsn, err));
+    }
+    for (size_t i = 0; i < work->survey.snapshots.count; i++) {
+        const struct od_survey_layer *layer = od_survey_find(&work->survey, &snapshots[i].layer);
+        char key[OD_DESCRIPTION_KEY_BYTES];
+        rc = layer ? keep_state(work, layer, snapshots[i].position.lsn, &why) : OD_OK;
+        if (rc == OD_CORRUPT) {
+            od_snapshot_key(&snapshots[i].snapshot, key);
+            od_rebuild_problem(work, key, &why);
+            rc = OD_OK;
+        } else if (rc != OD_OK) {
+            if (err)
+                *err = why;
+            goto out;
+        }
+    }
+out:
+    return rc;
+}
+
 od_code od_rebuild_histories(struct od_rebuild_work *work, struct od_error *err)
 {
     od_code rc = find_branches(work, err);
     if (rc != OD_OK)
         return rc;
-    for (size_t i = 0; i < work->count; i++) {
-        walk(work, &work->branches[i]);
+    for (size_t i = 0; i < work->count && rc == OD_OK; i++) {
+        rc = walk(work, &work->branches[i], err);
         check_description(work, &work->branches[i]);
     }
+    if (rc == OD_OK)
+        rc = keep_named(work, err);
+    if (rc != OD_OK)
+        return rc;
     check_epochs(work);
     check_foundations(work);
     return OD_OK;

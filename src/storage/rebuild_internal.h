@@ -12,13 +12,15 @@ struct od_rebuilt_branch {
     const struct od_survey_layer *tip, *first, *below; // below: the layer of another branch that it begins with
     size_t layers;                                     // of its history
     uint64_t epoch;                                    // the highest seen
+    bool trimmed;                                      // `first` continues a layer that is not there any more
     bool broken;                                       // reported, and left out
 };
 
 struct od_rebuild_work {
     struct od_rebuild *rebuild;
     struct od_survey survey;
-    bool *kept;                         // of each layer of the survey: it is in its branch's history
+    bool *kept; // of each layer of the survey: it is in its branch's history, or something that is needs it
+    bool *lost; // something that it needs is not there
     struct od_rebuilt_branch *branches; // in order of uuid
     size_t count;
     struct od_error first_problem;

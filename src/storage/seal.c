@@ -6,7 +6,8 @@
 //   Q1  A journal is sealed only when it is closed, and durable up to its last barrier; it is an object only after the sync
 //       of its footer succeeded. What a failed sync or a crash left behind the records is never trusted, but made anew.
 //   Q2  Layers are published in order, each on top of its parent.
-//   Q3  The journal's file goes away only after the metadata has the layer.
+//   Q3  The journal's file goes away only after the metadata has the layer, and durably before a layer is published on top of
+//       the next one: by then nobody may need it, and its row may go.
 //   Q4  An unknown outcome is found out by reading: the object by its trailer, the row by its uuid. Nothing is deleted.
 #include "storage/planted.h"
 #include "storage/store_internal.h"
@@ -243,7 +244,24 @@ static void retire(struct od_volume *volume, struct od_journal *journal)
         od_log(OD_LOG_WARN, "storage", "%s", err.message);
         return;
     }
+    pthread_mutex_lock(&volume->lock);
+    volume->removals++;
+    pthread_mutex_unlock(&volume->lock);
     od_journal_retire(journal, object);
+}
+
+static od_code sync_removals(struct od_volume *volume, struct od_error *err)
+{
+    pthread_mutex_lock(&volume->lock);
+    uint64_t removals = volume->removals;
+    bool needed = removals > volume->removals_durable;
+    pthread_mutex_unlock(&volume->lock);
+    od_code rc = needed ? volume->platform->ops->sync_directory(volume->platform, volume->directory, err) : OD_OK;
+    pthread_mutex_lock(&volume->lock);
+    if (rc == OD_OK && removals > volume->removals_durable)
+        volume->removals_durable = removals;
+    pthread_mutex_unlock(&volume->lock);
+    return rc;
 }
 
 static od_code publish_one(struct od_volume *volume, struct od_journal *journal, struct od_error *err)
@@ -253,6 +271,7 @@ static od_code publish_one(struct od_volume *volume, struct od_journal *journal,
     OD_TRY(put_object(volume, journal, err));
     if (OD_PLANT(JOURNAL_GONE_EARLY))
         (void)(volume->platform->ops->remove(volume->platform, journal->path, NULL) == OD_OK);
+    OD_TRY(sync_removals(volume, err));
     OD_TRY(publish_row(volume, journal, err));
     retire(volume, journal);
 out:

@@ -33,6 +33,7 @@ struct od_store_options {
     uint64_t seal_bytes;           // 0: 256 MiB. A journal is rolled at this size ...
     uint64_t seal_age_ms;          // 0: 60 s. ... or when its first unpublished barrier is this old
     uint64_t ledger_window_ms;     // 0: 24 h
+    uint64_t history_ms; // positions older than this need a snapshot's name (collect.h); 0: as long as they are there
     // 0: none. So much of the journals' disk is kept for the end (usually OD_RESERVE_BYTES): on a full disk a volume can still
     // be closed, published and opened. Ordinary writes do not get it.
     uint64_t reserve_bytes;

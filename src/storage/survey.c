@@ -29,7 +29,7 @@ static od_code read_layer(struct od_survey *survey, const char *key, uint64_t by
     const struct od_layer_ref *last = footer.below_count ? &footer.below[footer.below_count - 1] : NULL;
     if (last && last->depth + 1 == header.depth && !od_uuid_equal(&last->layer, &header.parent))
         OD_TRY(od_fail(err, OD_CORRUPT, "%s: header block and footer name different parents (offset 48)", key));
-    *row = (struct od_survey_layer){header, footer.end, od_object_bytes(object)};
+    *row = (struct od_survey_layer){header, footer.end, od_object_bytes(object), footer.below_count};
 out:
     od_footer_release(&footer);
     od_object_close(object);
@@ -257,6 +257,57 @@ const struct od_survey_layer *od_survey_find(const struct od_survey *survey, con
 {
     struct od_survey_layer key = {.header.layer = *layer};
     return survey->layers.count ? bsearch(&key, survey->layers.rows, survey->layers.count, sizeof key, by_uuid) : NULL;
+}
+
+static od_code missing(const struct od_survey_layer *layer, const struct od_uuid *other, struct od_error *err)
+{
+    char key[OD_LAYER_KEY_BYTES], below[OD_LAYER_KEY_BYTES];
+    od_layer_key(&layer->header.layer, key);
+    od_layer_key(other, below);
+    return od_fail(err, OD_CORRUPT, "%s stands on %s, which is missing or damaged", key, below);
+}
+
+static od_code see_listed(const struct od_survey *survey, const struct od_survey_layer *layer,
+                          void (*seen)(void *context, const struct od_survey_layer *layer), void *context,
+                          struct od_error *err)
+{
+    od_code rc = OD_OK;
+    char key[OD_LAYER_KEY_BYTES];
+    struct od_object *object = NULL;
+    struct od_journal_header header;
+    struct od_footer footer = {0};
+    od_layer_key(&layer->header.layer, key);
+    OD_TRY(od_objstore_open_listed(survey->objects, key, layer->bytes, &object, err));
+    OD_TRY(od_footer_read_object(object, key, 0, &header, &footer, err));
+    for (uint32_t i = 0; i < footer.below_count && rc == OD_OK; i++) {
+        const struct od_survey_layer *below = od_survey_find(survey, &footer.below[i].layer);
+        if (!below)
+            rc = missing(layer, &footer.below[i].layer, err);
+        else if (seen)
+            seen(context, below);
+    }
+out:
+    od_footer_release(&footer);
+    od_object_close(object);
+    return rc;
+}
+
+od_code od_survey_state(const struct od_survey *survey, const struct od_survey_layer *layer, uint64_t lsn,
+                        void (*seen)(void *context, const struct od_survey_layer *layer), void *context,
+                        struct od_error *err)
+{
+    for (;;) {
+        if (seen)
+            seen(context, layer);
+        od_code rc = see_listed(survey, layer, seen, context, err);
+        if (rc != OD_OK || lsn >= layer->end.lsn || od_uuid_is_zero(&layer->header.parent))
+            return rc;
+        const struct od_survey_layer *parent = od_survey_find(survey, &layer->header.parent);
+        if (!parent)
+            return missing(layer, &layer->header.parent, err);
+        lsn = layer->header.first_lsn;
+        layer = parent;
+    }
 }
 
 od_code od_survey_parent(const struct od_survey *survey, const struct od_survey_layer *layer,

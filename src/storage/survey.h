@@ -8,7 +8,8 @@
 struct od_survey_layer {
     struct od_journal_header header;
     struct od_journal_end end;
-    uint64_t bytes; // of the object
+    uint64_t bytes;  // of the object
+    uint32_t listed; // layers that its footer names
 };
 
 struct od_survey_list {
@@ -41,6 +42,11 @@ static inline const struct od_survey_layer *od_survey_layers(const struct od_sur
     return survey->layers.rows;
 }
 const struct od_survey_layer *od_survey_find(const struct od_survey *survey, const struct od_uuid *layer); // or NULL
+// Is everything there that the state at a position of a layer needs (UINT64_MAX: at its end)? OD_CORRUPT names what is not.
+// `seen`, if not NULL, is called for each layer that is.
+OD_CHECKED od_code od_survey_state(const struct od_survey *survey, const struct od_survey_layer *layer, uint64_t lsn,
+                                   void (*seen)(void *context, const struct od_survey_layer *layer), void *context,
+                                   struct od_error *err);
 bool od_survey_is_problem(od_code code); // damage of one object, not of the store or of this process
 // The layer below it (NULL: it is the first), which must be there and end where this one goes on: OD_CORRUPT.
 OD_CHECKED od_code od_survey_parent(const struct od_survey *survey, const struct od_survey_layer *layer,

@@ -53,6 +53,7 @@ struct od_volume {
     uint64_t content;                 // end of the last record that is not a watermark
     struct od_journal *next;          // unused yet
     bool roll_wanted;                 // at the next barrier
+    uint64_t removals, removals_durable; // of journals that became layers, from the directory
     bool log_written;                 // a WAL file, since the last barrier: a commit may be on its way
     uint64_t time_us;                 // of the last barrier
     uint64_t durable, synced;         // synced: bytes known to be on disk, barrier or not

@@ -15,6 +15,7 @@ od_code od_volume_prepare_next(struct od_volume *volume, struct od_error *err)
     struct od_uuid layer;
     pthread_mutex_lock(&volume->lock);
     bool there = volume->next != NULL;
+    uint64_t removals = volume->removals;
     pthread_mutex_unlock(&volume->lock);
     if (there)
         return OD_OK;
@@ -23,6 +24,8 @@ od_code od_volume_prepare_next(struct od_volume *volume, struct od_error *err)
     OD_TRY(
         od_journal_create(volume->platform, volume->directory, &layer, volume->store->options.seal_bytes, &made, err));
     pthread_mutex_lock(&volume->lock);
+    if (volume->removals_durable < removals)
+        volume->removals_durable = removals; // with the name of the new one
     rc = od_lineage_reserve(&volume->lineage, 1, err); // under the lock, with which the entries are read elsewhere
     if (rc == OD_OK && !volume->next) {
         volume->next = made;

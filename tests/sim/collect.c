@@ -10,7 +10,7 @@
 #include "base/log.h"
 #include "sim/stores.h"
 #include "storage/collect.h"
-#include "storage/lineage.h"
+#include "storage/footer.h"
 #include "storage/store.h"
 
 #include <stdarg.h>
@@ -22,6 +22,7 @@
 #define DATABASES 6u
 #define SNAPSHOTS 16u
 #define READERS 4u
+#define POINTS 32u
 #define BLOCK 16384u
 #define LONG_US (UINT64_C(1) << 50)
 
@@ -60,6 +61,8 @@ struct world {
     struct database databases[DATABASES];
     struct kept snapshots[SNAPSHOTS];
     struct reader readers[READERS];
+    bool keeps_history;         // in this seed every position stays readable
+    struct kept points[POINTS]; // then: some of them
     unsigned names;
     uint64_t deleted;
     bool collect_inside; // the other machine collects between a layer's object and its row
@@ -104,6 +107,7 @@ static void open_store(struct world *w, size_t host)
                                              .journal_directory = "/data",
                                              .owner = host ? "south" : "north",
                                              .seal_bytes = 1 << 20,
+                                             .layers_slack = 1,
                                              .block_bytes = BLOCK};
     struct od_error err = {0};
     works(w, od_store_open(&options, &w->opened[host], &err), &err, "the store opens");
@@ -140,6 +144,11 @@ static void check_all(struct world *w)
         struct kept *kept = &w->snapshots[i];
         if (kept->used && w->databases[kept->database].exists)
             expect_at(w, below(w, HOSTS), w->databases[kept->database].name, kept);
+    }
+    for (size_t i = 0; i < POINTS && !w->failed; i++) {
+        struct kept *point = &w->points[i];
+        if (point->used && w->databases[point->database].exists)
+            expect_at(w, below(w, HOSTS), w->databases[point->database].name, point);
     }
     for (size_t i = 0; i < DATABASES && !w->failed; i++)
         if (w->databases[i].volume)
@@ -196,6 +205,18 @@ static void publish(struct world *w, struct database *database)
     works(w, od_volume_publish(database->volume, &err), &err, "publishing");
 }
 
+// Notes what a database is at its newest, published position.
+static void note_point(struct world *w, struct database *database)
+{
+    struct kept *point = &w->points[below(w, POINTS)];
+    *point = (struct kept){.used = true,
+                           .name = "a position",
+                           .database = (size_t)(database - w->databases),
+                           .position = {*od_volume_branch(database->volume), 0, od_volume_durable_lsn(database->volume)},
+                           .value = database->value,
+                           .birth = database->birth};
+}
+
 static void write_value(struct world *w, struct database *database)
 {
     struct od_error err = {0};
@@ -210,6 +231,8 @@ static void write_value(struct world *w, struct database *database)
         w->hosts[database->host].faults = (struct sim_faults){0};
     } else {
         publish(w, database);
+        if (w->keeps_history && !w->failed)
+            note_point(w, database);
     }
 }
 
@@ -320,6 +343,9 @@ static void drop(struct world *w, size_t number)
     for (size_t i = 0; i < SNAPSHOTS; i++)
         if (w->snapshots[i].used && w->snapshots[i].database == number)
             w->snapshots[i].used = false;
+    for (size_t i = 0; i < POINTS; i++)
+        if (w->points[i].database == number)
+            w->points[i].used = false;
 }
 
 static void read_for_a_while(struct world *w, size_t number)
@@ -377,7 +403,7 @@ static void crash(struct world *w, size_t host)
 
 static void collect_on(struct world *w, size_t host, bool faults)
 {
-    struct od_collect_policy policy = {.named_us = 0};
+    struct od_collect_policy policy = {.history_us = w->keeps_history ? UINT64_MAX : 0};
     struct od_collect_result result;
     struct od_error err = {0};
     for (size_t i = 0; i < READERS; i++) // readers of the other machine have time
@@ -470,28 +496,75 @@ static size_t count_objects(struct world *w, const char *prefix)
     return count;
 }
 
+static size_t row_of(const struct sim_metadata *m, const struct od_uuid *layer)
+{
+    size_t i = 0;
+    while (i < m->layer_count && !od_uuid_equal(&m->layers[i].layer, layer))
+        i++;
+    return i;
+}
+
+// The state at a position of a layer needs the layer and what its footer names, and within it the parent's state.
+static void need_state(struct world *w, bool *needed, const struct od_uuid *layer, uint64_t lsn)
+{
+    const struct sim_metadata *m = &w->stores.metadata;
+    struct od_error err = {0};
+    while (!od_uuid_is_zero(layer) && !w->failed) {
+        size_t row = row_of(m, layer);
+        struct od_journal *opened = NULL;
+        struct od_footer footer = {0};
+        if (row == m->layer_count) {
+            fail(w, "a layer that is needed has no row");
+            return;
+        }
+        needed[row] = true;
+        if (!works(w, od_layer_open(&w->objects[0].base, layer, &opened, &err), &err, "a needed layer"))
+            return;
+        works(w, od_footer_read(opened, 0, &footer, &err), &err, "its footer");
+        for (uint32_t i = 0; i < footer.below_count && !w->failed; i++) {
+            size_t below_row = row_of(m, &footer.below[i].layer);
+            if (below_row == m->layer_count)
+                fail(w, "a layer that a footer names has no row");
+            else
+                needed[below_row] = true;
+        }
+        od_footer_release(&footer);
+        od_journal_close(opened);
+        if (lsn >= m->layers[row].end_lsn)
+            return;
+        layer = &m->layers[row].parent;
+        lsn = m->layers[row].first_lsn;
+    }
+}
+
+// Has it a name, or did a restore leave it for one that has?
+static bool is_in_use(const struct sim_metadata *m, const struct od_meta_branch *branch)
+{
+    if (!branch->dropped_us)
+        return true;
+    for (size_t i = 0; i < m->snapshot_count; i++)
+        for (size_t k = 0; k < m->branch_count; k++)
+            if (od_uuid_equal(&m->snapshots[i].position.branch, &branch->branch) &&
+                od_uuid_equal(&m->snapshots[i].snapshot, &m->branches[k].branch) &&
+                od_uuid_equal(&m->branches[k].parent_branch, &branch->branch) && is_in_use(m, &m->branches[k]))
+                return true;
+    return false;
+}
+
 // Layers reached from branches in use and from snapshots, found the slow way.
-static size_t count_needed(const struct world *w)
+static size_t count_needed(struct world *w)
 {
     const struct sim_metadata *m = &w->stores.metadata;
     bool *needed = calloc(m->layer_count + 1, sizeof *needed);
     size_t count = 0;
-    for (bool changed = needed != NULL; changed;) {
-        changed = false;
-        for (size_t i = 0; i < m->layer_count; i++) {
-            bool found = needed[i];
-            for (size_t k = 0; k < m->branch_count && !found; k++)
-                found =
-                    !m->branches[k].dropped_us && (od_uuid_equal(&m->branches[k].tip_layer, &m->layers[i].layer) ||
-                                                   od_uuid_equal(&m->branches[k].parent_layer, &m->layers[i].layer));
-            for (size_t k = 0; k < m->snapshot_count && !found; k++)
-                found = od_uuid_equal(&m->snapshots[k].layer, &m->layers[i].layer);
-            for (size_t k = 0; k < m->layer_count && !found; k++)
-                found = needed[k] && od_uuid_equal(&m->layers[k].parent, &m->layers[i].layer);
-            changed = changed || found != needed[i];
-            needed[i] = found;
-        }
+    for (size_t k = 0; k < m->branch_count && needed; k++) {
+        if (!is_in_use(m, &m->branches[k]))
+            continue;
+        need_state(w, needed, &m->branches[k].tip_layer, UINT64_MAX);
+        need_state(w, needed, &m->branches[k].parent_layer, m->branches[k].start_lsn);
     }
+    for (size_t k = 0; k < m->snapshot_count && needed; k++)
+        need_state(w, needed, &m->snapshots[k].layer, m->snapshots[k].position.lsn);
     for (size_t i = 0; i < m->layer_count; i++)
         count += needed && needed[i];
     free(needed);
@@ -511,6 +584,8 @@ static void finish(struct world *w)
                 publish(w, &w->databases[i]);
         }
     w->stores.metadata.now_us += 2 * LONG_US; // whatever was to wait for a reader
+    w->keeps_history = false;
+    memset(w->points, 0, sizeof w->points);
     for (unsigned i = 0; i < 4 && !w->failed; i++)
         collect(w, false);
     check_all(w);
@@ -530,7 +605,8 @@ static bool run(struct world *w, uint64_t seed, unsigned steps)
     static const char *const names[] = {"north", "south"};
     static struct od_metastore_ops hooked;
     the_world = w;
-    *w = (struct world){.seed = seed, .random.state = seed * 0x2545f4914f6cdd1du + 1};
+    *w = (struct world){
+        .seed = seed, .random.state = seed * 0x2545f4914f6cdd1du + 1, .keeps_history = seed % 3 == 0};
     pthread_mutex_init(&w->lock, NULL);
     sim_stores_init(&w->stores);
     for (size_t i = 0; i < HOSTS; i++) {

@@ -213,6 +213,8 @@ void fake_meta_forget(struct od_metastore *store)
 
 // ---- stores
 
+uint32_t fixture_slack = 1;
+
 od_code open_store(const char *directory, struct od_metastore *meta, struct od_objstore *objects,
                    struct od_store **store, struct od_error *err)
 {
@@ -224,7 +226,7 @@ od_code open_store(const char *directory, struct od_metastore *meta, struct od_o
         .owner = "test",
         .seal_bytes = 1 << 20,
         .block_bytes = 16384,
-        .layers_slack = 1, // lists of layers are looked at as soon as they may be
+        .layers_slack = fixture_slack, // 1: lists of layers are looked at as soon as they may be
     };
     return od_store_open(&options, store, err);
 }

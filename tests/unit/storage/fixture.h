@@ -20,6 +20,7 @@ int scratch_make(void **state);
 int scratch_remove(void **state);
 const char *in_scratch(const char *name); // good until four more
 
+extern uint32_t fixture_slack; // the store's layers_slack
 // The objects are in scratch/objects.
 od_code open_store(const char *directory, struct od_metastore *meta, struct od_objstore *objects,
                    struct od_store **store, struct od_error *err);

@@ -2,13 +2,17 @@
 // positions are read as they were.
 #include "fixture.h"
 
+#include "base/alloc.h"
 #include "base/log.h"
+#include "storage/collect.h"
 #include "storage/footer.h"
 #include "storage/fsck.h"
+#include "storage/rebuild.h"
 #include "storage/volume_internal.h"
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <time.h>
 
 #define BLOCK 16384u
 #define GRID 12288u
@@ -156,11 +160,137 @@ static void the_running_volume_needs_no_more_than_its_footer(void **state)
     expect_equal(volume, model);
 }
 
+static size_t layers_kept(void)
+{
+    struct od_meta_layer *rows;
+    size_t count;
+    assert_int_equal(meta->ops->layer_list(meta, &volume->branch.branch, &rows, &count, NULL), OD_OK);
+    od_free(rows);
+    return count;
+}
+
+static od_code count_object(void *context, const char *key, uint64_t bytes, struct od_error *err)
+{
+    (void)key, (void)bytes, (void)err;
+    ++*(size_t *)context;
+    return OD_OK;
+}
+
+static void collect_twice(const struct od_collect_policy *policy)
+{
+    for (int i = 0; i < 2; i++) {
+        struct od_collect_result result;
+        struct od_error err = {0};
+        if (od_store_collect(store, policy, &result, &err) != OD_OK)
+            fail_msg("%s", err.message);
+        if (result.failed)
+            fail_msg("%s", result.failure.message);
+    }
+}
+
+static void expect_at(const char *selector, const struct model *then)
+{
+    struct od_position position;
+    struct od_volume *frozen;
+    assert_int_equal(od_store_resolve(store, "d", selector, volume, &position, NULL), OD_OK);
+    assert_int_equal(od_volume_open_at(store, "d", &position, &frozen, NULL), OD_OK);
+    expect_equal(frozen, then);
+    od_volume_close(frozen);
+}
+
+static od_code resolve(uint64_t number)
+{
+    struct od_position position;
+    char selector[32];
+    snprintf(selector, sizeof selector, "%llu", (unsigned long long)number);
+    return od_store_resolve(store, "d", selector, volume, &position, NULL);
+}
+
+static od_code resolve_time(uint64_t us)
+{
+    struct od_position position;
+    char selector[64];
+    struct tm parts;
+    time_t seconds = (time_t)(us / 1000000);
+    gmtime_r(&seconds, &parts);
+    size_t at = strftime(selector, sizeof selector, "%Y-%m-%dT%H:%M:%S", &parts);
+    snprintf(selector + at, sizeof selector - at, ".%06uZ", (unsigned)(us % 1000000));
+    return od_store_resolve(store, "d", selector, NULL, &position, NULL);
+}
+
+// The history that is kept is the newest state, snapshots and clones; what lies between is gone, and said to be.
+static void old_layers_go(void **state)
+{
+    (void)state;
+    struct od_meta_snapshot snapshot;
+    struct model *then = calloc(2, sizeof *then);
+    uint64_t between = 0, between_us = 0;
+    assert_non_null(then);
+    for (unsigned i = 0; i < 60; i++) {
+        write_and_seal(i, 5);
+        if (i == 20) {
+            assert_int_equal(od_store_snapshot_create(store, "d", "kept", volume, &snapshot, NULL), OD_OK);
+            then[0] = *model;
+        } else if (i == 30) {
+            between = od_volume_barrier_lsn(volume);
+            between_us = volume->time_us;
+        } else if (i == 40) {
+            assert_int_equal(od_store_clone(store, "d", NULL, volume, "copy", NULL), OD_OK);
+            then[1] = *model;
+        }
+    }
+    assert_int_equal(resolve(between), OD_OK);
+    assert_int_equal(resolve_time(between_us), OD_OK);
+    struct od_collect_policy policy = od_collect_policy_default();
+    collect_twice(&policy);
+    assert_int_equal(layers_kept(), 60);
+    policy = (struct od_collect_policy){.named_us = UINT64_MAX};
+    od_volume_close(volume); // one that is open needs the WAL's pieces where they were written
+    assert_int_equal(od_volume_open(store, "d", true, &volume, NULL), OD_OK);
+    collect_twice(&policy);
+    size_t objects_left = 0;
+    assert_int_equal(od_objstore_list(objects, "layers/", count_object, &objects_left, NULL), OD_OK);
+    assert_true(layers_kept() <= 3 * 13 && objects_left == layers_kept());
+    expect_equal(volume, model);
+    expect_at("kept", &then[0]);
+    assert_int_equal(resolve(between), OD_NOT_FOUND);
+    assert_int_equal(resolve_time(between_us), OD_NOT_FOUND);
+    expect_sound();
+    od_volume_close(volume);
+    assert_int_equal(od_volume_open(store, "copy", true, &volume, NULL), OD_OK);
+    expect_equal(volume, &then[1]);
+    od_volume_close(volume);
+    assert_int_equal(od_volume_open(store, "d", true, &volume, NULL), OD_OK);
+    expect_equal(volume, model);
+    // The metadata is made again of what is left.
+    size_t rows = layers_kept();
+    od_volume_close(volume);
+    od_store_close(store);
+    od_metastore_close(meta);
+    assert_int_equal(od_metastore_sqlite_open(in_scratch("again.db"), true, &meta, NULL), OD_OK);
+    struct od_rebuild rebuild = {.objects = objects, .metadata = meta};
+    struct od_error err = {0};
+    if (od_rebuild_run(&rebuild, &err) != OD_OK)
+        fail_msg("%s", err.message);
+    assert_int_equal(open_store(in_scratch("journals"), meta, objects, &store, NULL), OD_OK);
+    assert_int_equal(od_volume_open(store, "d", true, &volume, NULL), OD_OK);
+    assert_int_equal(layers_kept(), rows);
+    expect_equal(volume, model);
+    expect_at("kept", &then[0]);
+    expect_sound();
+    collect_twice(&policy);
+    expect_equal(volume, model);
+    expect_at("kept", &then[0]);
+    expect_sound();
+    free(then);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(a_footer_names_what_is_needed, set_up, tear_down),
         cmocka_unit_test_setup_teardown(old_positions_stay_readable, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(old_layers_go, set_up, tear_down),
         cmocka_unit_test_setup_teardown(the_running_volume_needs_no_more_than_its_footer, set_up, tear_down),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
