@@ -181,7 +181,8 @@ static od_code name(struct od_collect_work *work, const struct od_uuid *layer, s
     return rc;
 }
 
-static od_code name_footer(struct od_collect_work *work, const struct od_uuid *layer, bool has_row, struct od_error *err)
+static od_code name_footer(struct od_collect_work *work, const struct od_uuid *layer, bool has_row,
+                           struct od_error *err)
 {
     od_code rc = OD_OK;
     char key[OD_LAYER_KEY_BYTES];
@@ -266,8 +267,8 @@ static od_code need_history(struct od_collect_work *work, struct od_error *err)
         const struct od_meta_branch *branch = od_collect_branch(work, &row->branch);
         if (!branch || od_collect_is_over(work, branch))
             continue;
-        bool recent = kept_us > 0 && (kept_us > UINT64_MAX - NAMING_US ||
-                                      !is_past(work, row->last_time_us, kept_us + NAMING_US));
+        bool recent =
+            kept_us > 0 && (kept_us > UINT64_MAX - NAMING_US || !is_past(work, row->last_time_us, kept_us + NAMING_US));
         if (recent || row->end_lsn > branch->tip_lsn)
             rc = need(work, &row->layer, row->first_lsn, err);
     }

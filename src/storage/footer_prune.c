@@ -4,6 +4,7 @@
 // the leaves and the blocks of the state lie in. When that is done follows from the parent's footer and the records, so
 // sealing again gives the same.
 #include "storage/footer.h"
+#include "storage/planted.h"
 
 #include "base/alloc.h"
 
@@ -52,7 +53,7 @@ static od_code need_all(struct pruning *pruning, struct od_files *files, struct 
         OD_TRY(need(pruning, files->blocks.roots[i].place, err));
         OD_TRY(od_page_load(&files->blocks, i * (uint64_t)OD_LEAF_ENTRIES, err));
         const struct od_leaf *leaf = files->blocks.leaves[i];
-        for (unsigned k = 0; leaf && k < OD_LEAF_ENTRIES; k++)
+        for (unsigned k = 0; leaf && k < OD_LEAF_ENTRIES && !OD_PLANT(PRUNED_TOO_MUCH); k++)
             OD_TRY(need(pruning, leaf->pages[k].place, err));
     }
 out:

@@ -18,6 +18,7 @@ enum od_planted {
     OD_PLANTED_SUPERSEDED_REPLAYED,  // a journal counts although another place took over
     OD_PLANTED_EPOCH_USED_AGAIN,     // an opening takes no epoch of its own
     OD_PLANTED_SNAPSHOT_TOO_LATE,    // a snapshot is where the next record goes, not at a barrier
+    OD_PLANTED_PRUNED_TOO_MUCH,      // a footer's list leaves out layers that hold blocks
     OD_PLANTED_BUGS
 };
 

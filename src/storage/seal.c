@@ -188,8 +188,10 @@ static void note_published(struct od_volume *volume, struct od_journal *journal,
     if (volume->sync_from < volume->publish_from)
         volume->sync_from = volume->publish_from;
     adopt_places(volume, journal->header.depth, footer);
-    if (footer->pruned_depth == journal->header.depth)
+    if (footer->pruned_depth == journal->header.depth) {
         od_lineage_keep(&volume->lineage, is_wanted, &wanted);
+        volume->merge.wanted = true;
+    }
 }
 
 static od_code publish_row(struct od_volume *volume, struct od_journal *journal, struct od_error *err)
@@ -325,6 +327,10 @@ od_code od_volume_maintain(struct od_volume *volume, struct od_error *err)
     if (bytes >= options->seal_bytes || (bytes > 0 && age_us >= options->seal_age_ms * 1000))
         OD_TRY(od_volume_roll(volume, err));
     OD_TRY(od_volume_publish(volume, err));
+    rc = od_volume_merge(volume, err);
+    if (rc != OD_LIMIT) // on a full disk there is time
+        OD_TRY(rc);
+    rc = OD_OK;
     uint64_t clock_us = volume->platform->ops->clock_us(volume->platform);
     if (clock_us - volume->lease_renewed_us < OD_LEASE_US / 3)
         goto out;

@@ -38,7 +38,9 @@ struct od_store_options {
     // be closed, published and opened. Ordinary writes do not get it.
     uint64_t reserve_bytes;
     uint64_t block_bytes;  // DuckDB's block size of new databases; 0: 256 KiB
-    uint32_t layers_slack; // 0: 64. A footer names so many more layers than are needed, before it is looked which are
+    // 0: 64. A footer names so many more layers than are needed, before it is looked which are; of small ones so many stay
+    // before they are merged.
+    uint32_t layers_slack;
 };
 
 OD_CHECKED od_code od_store_open(const struct od_store_options *options, struct od_store **store, struct od_error *err);

@@ -99,6 +99,16 @@ static void apply_barrier(struct od_volume *volume, struct od_barrier *barrier)
     od_ledger_add(&volume->ledger, &barrier->entry);
 }
 
+// Is the block still where it was?
+static od_code check_moved(struct od_volume *volume, const struct od_volume_append *append, bool *there,
+                           struct od_error *err)
+{
+    struct od_cell cell = od_files_cell(&volume->files, append->record.offset);
+    od_code rc = od_files_load(&volume->files, &cell, err);
+    *there = rc == OD_OK && (od_files_page(&volume->files, &cell).place & ~OD_PLACE_VERIFIED) == append->moved_from;
+    return rc;
+}
+
 // Disk space comes before the position, so that a full disk refuses a write and poisons nothing.
 static od_code reserve(struct od_volume *volume, const struct od_record *record, struct od_error *err)
 {
@@ -126,6 +136,12 @@ od_code od_volume_append(struct od_volume *volume, struct od_volume_append *appe
     OD_TRY(take_flight(volume, &slot, err));
     if (append->quiet && (volume->log_written || volume->content <= volume->barrier))
         goto out;
+    if (append->moved_from) {
+        bool there;
+        OD_TRY(check_moved(volume, append, &there, err));
+        if (!there)
+            goto out;
+    }
     if (append->barrier)
         OD_TRY(prepare_barrier(volume, append, barrier_payload, err));
     OD_TRY(reserve(volume, record, err));

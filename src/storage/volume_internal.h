@@ -1,6 +1,7 @@
 // volume_internal.h - private: a volume's state, shared by the files volume*.c, seal.c and store.c.
 //
 // Locks, in the order they are taken:
+//   merge_lock  one that empties layers
 //   publish_lock one seal and publish at a time; held over all of it
 //   flush_lock  one flush at a time; held over the sync
 //   lock        everything else; never held over reads or syncs of the disk
@@ -29,6 +30,14 @@ struct od_waiter {
     void *context;
 };
 
+// Layers that are being emptied (volume_merge.c). With merge_lock; `wanted` with lock.
+struct od_merge {
+    bool wanted;      // a footer was looked through: look which of its layers hold little
+    uint32_t *depths; // of those, in order; NULL: none
+    size_t count;
+    uint64_t leaf; // of the page table, where it goes on
+};
+
 struct od_volume {
     struct od_store *store;
     struct od_platform *platform;
@@ -38,7 +47,8 @@ struct od_volume {
     uint64_t epoch;
     bool read_only;
 
-    pthread_mutex_t publish_lock, flush_lock, lock;
+    pthread_mutex_t merge_lock, publish_lock, flush_lock, lock;
+    struct od_merge merge;
     pthread_cond_t landed; // a flight ended
     pthread_cond_t moved;  // durable or poisoned changed
     pthread_cond_t work;   // for the flushing thread
@@ -76,6 +86,7 @@ struct od_volume_append {
     uint64_t write_end;
     struct od_barrier *barrier; // of a barrier record: its payload is made under the lock
     bool quiet;                 // a barrier of ours: only if no commit can be on its way, else nothing happens
+    od_place moved_from;        // a write of what is there already: only if it lies there still, else nothing happens
 };
 
 // Gives the record its position, applies it, writes it. *end_lsn: where it ends.
@@ -83,6 +94,8 @@ OD_CHECKED od_code od_volume_append(struct od_volume *volume, struct od_volume_a
                                     struct od_error *err);
 // Appends a watermark when something has become durable that the journal does not say yet.
 OD_CHECKED od_code od_volume_watermark(struct od_volume *volume, struct od_error *err);
+// Empties layers that hold little, as far as it is time for that, and some of their blocks at a time. Harmless to leave out.
+OD_CHECKED od_code od_volume_merge(struct od_volume *volume, struct od_error *err);
 // Goes over to `next`, at the last barrier, which is also the end of the content. Under `lock`; room for one more source
 // was made with `next`. A failure poisons.
 void od_volume_switch(struct od_volume *volume);

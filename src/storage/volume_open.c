@@ -376,6 +376,7 @@ struct od_volume *od_volume_new(struct od_store *store)
     od_lineage_init(&volume->lineage, volume->platform, store->options.objects);
     volume->files.blocks.load = od_layer_load_leaf;
     volume->files.blocks.load_context = &volume->lineage;
+    pthread_mutex_init(&volume->merge_lock, NULL);
     pthread_mutex_init(&volume->publish_lock, NULL);
     pthread_mutex_init(&volume->flush_lock, NULL);
     pthread_mutex_init(&volume->lock, NULL);
@@ -399,6 +400,8 @@ void od_volume_free(struct od_volume *volume)
     pthread_mutex_destroy(&volume->lock);
     pthread_mutex_destroy(&volume->flush_lock);
     pthread_mutex_destroy(&volume->publish_lock);
+    pthread_mutex_destroy(&volume->merge_lock);
+    od_free(volume->merge.depths);
     od_free(volume);
 }
 

@@ -203,18 +203,21 @@ static void publish(struct world *w, struct database *database)
     struct od_error err = {0};
     w->collect_inside = below(w, 3) == 0;
     works(w, od_volume_publish(database->volume, &err), &err, "publishing");
+    if (below(w, 3) == 0) // small layers are merged
+        works(w, od_volume_maintain(database->volume, &err), &err, "maintaining");
 }
 
-// Notes what a database is at its newest, published position.
+// Notes what a database is at its newest durable position.
 static void note_point(struct world *w, struct database *database)
 {
     struct kept *point = &w->points[below(w, POINTS)];
-    *point = (struct kept){.used = true,
-                           .name = "a position",
-                           .database = (size_t)(database - w->databases),
-                           .position = {*od_volume_branch(database->volume), 0, od_volume_durable_lsn(database->volume)},
-                           .value = database->value,
-                           .birth = database->birth};
+    *point =
+        (struct kept){.used = true,
+                      .name = "a position",
+                      .database = (size_t)(database - w->databases),
+                      .position = {*od_volume_branch(database->volume), 0, od_volume_durable_lsn(database->volume)},
+                      .value = database->value,
+                      .birth = database->birth};
 }
 
 static void write_value(struct world *w, struct database *database)
@@ -605,8 +608,7 @@ static bool run(struct world *w, uint64_t seed, unsigned steps)
     static const char *const names[] = {"north", "south"};
     static struct od_metastore_ops hooked;
     the_world = w;
-    *w = (struct world){
-        .seed = seed, .random.state = seed * 0x2545f4914f6cdd1du + 1, .keeps_history = seed % 3 == 0};
+    *w = (struct world){.seed = seed, .random.state = seed * 0x2545f4914f6cdd1du + 1, .keeps_history = seed % 3 == 0};
     pthread_mutex_init(&w->lock, NULL);
     sim_stores_init(&w->stores);
     for (size_t i = 0; i < HOSTS; i++) {

@@ -68,7 +68,7 @@ bool run_open_store(struct run *run, size_t host)
         .threads = false,
         .seal_bytes = 1024 * 1024,
         .block_bytes = RUN_BLOCK_BYTES,
-        .layers_slack = 3,
+        .layers_slack = 1 + run->options.seed % 4,
     };
     struct od_error err = {0};
     const od_code rc = od_store_open(&options, &run->opened[host], &err);

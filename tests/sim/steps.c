@@ -229,7 +229,11 @@ static void maintain(struct writer *w)
         od_code (*call)(struct od_volume *volume, struct od_error *err);
     } calls[] = {{"roll", od_volume_roll}, {"publish", od_volume_publish}, {"maintain", od_volume_maintain}};
     const size_t which = w->run->options.history ? run_below(w->run, 3) : 0;
+    const uint64_t before = od_volume_barrier_lsn(w->volume);
     judge(w, calls[which].call(w->volume, &err), &err, calls[which].name);
+    const uint64_t after = od_volume_barrier_lsn(w->volume);
+    if (after != before) // blocks were moved out of small layers: the same bytes, at a position of their own
+        model_line_barrier(&w->database->line, od_volume_epoch(w->volume), after, NULL, 0);
 }
 
 struct waiter {

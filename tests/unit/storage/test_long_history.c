@@ -285,11 +285,121 @@ static void old_layers_go(void **state)
     free(then);
 }
 
+// Blocks written once, one in each layer, then nothing but commits: the layers that hold them become one.
+static void write_scattered(unsigned blocks)
+{
+    for (unsigned i = 0; i < blocks; i++)
+        write_and_seal(i, blocks);
+}
+
+static void merge_all(void)
+{
+    for (unsigned i = 0; i < 6; i++)
+        assert_int_equal(od_volume_maintain(volume, NULL), OD_OK);
+    seal(); // from here on the footers say so
+    for (unsigned i = 0; i < 3; i++) {
+        put(OD_VOLUME_WAL, 0, 100);
+        seal();
+    }
+}
+
+static void small_layers_become_one(void **state)
+{
+    (void)state;
+    write_scattered(24);
+    uint32_t scattered = layers_named();
+    assert_true(scattered >= 20);
+    merge_all();
+    expect_equal(volume, model);
+    while (layers_named() > 3) { // a list is looked through when it has become twice as long
+        put(OD_VOLUME_WAL, 0, 100);
+        seal();
+        assert_true(layers_named() < 60);
+    }
+    expect_equal(volume, model);
+    expect_sound();
+    od_volume_close(volume);
+    assert_int_equal(od_volume_open(store, "d", true, &volume, NULL), OD_OK);
+    expect_equal(volume, model);
+    const struct od_collect_policy policy = {0};
+    collect_twice(&policy);
+    assert_true(layers_kept() <= 5);
+    expect_equal(volume, model);
+    expect_sound();
+}
+
+// DuckDB writes a block while it is being moved.
+static od_code (*real_read)(struct od_object *object, uint64_t offset, void *out, size_t bytes, struct od_error *err);
+static unsigned written_meanwhile;
+
+static od_code write_meanwhile(struct od_object *object, uint64_t offset, void *out, size_t bytes, struct od_error *err)
+{
+    od_code rc = real_read(object, offset, out, bytes, err);
+    if (rc == OD_OK && bytes == BLOCK && written_meanwhile < 20 && pthread_mutex_trylock(&volume->lock) == 0) {
+        pthread_mutex_unlock(&volume->lock);
+        unsigned number = written_meanwhile++;
+        for (unsigned i = 0; i < 24; i += 1 + number % 3) // whichever it is that moves
+            put(OD_VOLUME_DATABASE, GRID + (uint64_t)i * BLOCK, BLOCK);
+    }
+    return rc;
+}
+
+static void who_writes_meanwhile_wins(void **state)
+{
+    (void)state;
+    const struct od_objstore_ops *real = objects->ops;
+    static struct od_objstore_ops hooked;
+    hooked = *real;
+    real_read = hooked.object_read;
+    hooked.object_read = write_meanwhile;
+    written_meanwhile = 20;
+    objects->ops = &hooked;
+    write_scattered(24);
+    assert_true(volume->merge.wanted);
+    for (unsigned i = 0; i < 12; i++) {
+        uint64_t lsn;
+        written_meanwhile = i < 3 ? 17 : 20; // three times
+        assert_int_equal(od_volume_maintain(volume, NULL), OD_OK);
+        assert_true(i > 0 || written_meanwhile > 17);
+        written_meanwhile = 20;
+        assert_int_equal(od_volume_barrier(volume, NULL, &lsn, NULL), OD_OK);
+        expect_equal(volume, model);
+    }
+    seal();
+    od_volume_close(volume);
+    assert_int_equal(od_volume_open(store, "d", true, &volume, NULL), OD_OK);
+    expect_equal(volume, model);
+    expect_sound();
+    objects->ops = real;
+}
+
+static void every_step_may_fail(void **state)
+{
+    (void)state;
+    write_scattered(4);
+    OD_FAULT_LOOP(fault)
+    {
+        struct od_error err = {0};
+        volume->merge.wanted = true;
+        od_fault_expect(&fault, od_volume_merge(volume, &err), &err);
+        od_fault_end(&fault);
+        if (od_volume_health(volume, NULL) != OD_OK) {
+            od_volume_close(volume);
+            assert_int_equal(od_volume_open(store, "d", true, &volume, NULL), OD_OK);
+        }
+        expect_equal(volume, model);
+        write_scattered(4); // for the next time
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(a_footer_names_what_is_needed, set_up, tear_down),
         cmocka_unit_test_setup_teardown(old_positions_stay_readable, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(small_layers_become_one, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(every_step_may_fail, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(who_writes_meanwhile_wins, set_up, tear_down),
         cmocka_unit_test_setup_teardown(old_layers_go, set_up, tear_down),
         cmocka_unit_test_setup_teardown(the_running_volume_needs_no_more_than_its_footer, set_up, tear_down),
     };
