@@ -8,9 +8,12 @@
 // because the consumer alone can make room for it (Q2); one ahead also by the bytes ahead and by all bytes inside.
 // Each producer asks before it encodes, so a queue may pass a limit by one batch per producer.
 //
+// Spilling (Q7): whether a batch goes to the store is decided before it is inserted, so around the change a batch may go
+// either way; its place in the order is its item's, wherever its bytes are.
+//
 // States: OPEN -> FINISHED (od_batch_queue_finish, out of memory in push, or od_batch_queue_stop). A finished queue takes
 // nothing, holds nobody back, and has a failure, or batches to give out, or neither (the end).
-// Locks: the queue's lock, then the budget's. Wakers, callbacks and releases of batches happen outside both (Q4).
+// Locks: the queue's lock, then the budget's. Wakers, callbacks, the store and releases of batches come outside both (Q4).
 #include "arrow/batch_queue.h"
 
 #include "arrow/budget.h"
@@ -27,7 +30,10 @@
 
 struct item {
     uint64_t index;
-    struct od_batch *batch;
+    struct od_batch *batch; // NULL: in the store, at `place`
+    size_t held_bytes;      // 0 in the store
+    uint64_t place, rows;
+    size_t bytes;
 };
 
 struct waiter {
@@ -41,6 +47,8 @@ struct od_batch_queue {
     struct od_batch_queue_options options;
     struct od_budget_member member;
     atomic_bool stopped; // written under the lock
+    const struct od_batch_store_ops *store_ops; // with `store`: set once, under the lock
+    void *store;
 
     pthread_mutex_t lock;
     pthread_cond_t changed; // for od_batch_queue_wait
@@ -48,7 +56,7 @@ struct od_batch_queue {
     size_t capacity, first, count, ready;
     uint64_t ready_bytes, ahead_bytes;
     uint64_t smallest; // no batch below it can come
-    bool finished;
+    bool finished, spilling;
     struct waiter *waiters;
     struct od_waker on_ready;
     struct od_error failure; // code OD_OK: none
@@ -79,7 +87,7 @@ static bool budget_blocks(struct od_batch_queue *queue, uint64_t counted, uint64
 
 static bool producer_blocked(struct od_batch_queue *queue, uint64_t index)
 {
-    if (queue->finished)
+    if (queue->finished || queue->spilling)
         return false;
     if (may_be_sent(queue, index))
         return queue->ready_bytes >= queue->options.sendable_bytes ||
@@ -111,7 +119,7 @@ static bool extend_ready(struct od_batch_queue *queue)
 {
     size_t before = queue->ready;
     while (queue->ready < queue->count && may_be_sent(queue, queue->items[queue->first + queue->ready].index)) {
-        uint64_t bytes = queue->items[queue->first + queue->ready].batch->held_bytes;
+        uint64_t bytes = queue->items[queue->first + queue->ready].held_bytes;
         queue->ready_bytes += bytes;
         queue->ahead_bytes -= bytes;
         queue->ready++;
@@ -227,6 +235,8 @@ void od_batch_queue_unref(struct od_batch_queue *queue)
     struct waiter *waiters = queue->waiters;
     release_dropped(queue, drop_all(queue));
     wake_waiters(waiters);
+    if (queue->store)
+        queue->store_ops->free(queue->store);
     pthread_cond_destroy(&queue->changed);
     pthread_mutex_destroy(&queue->lock);
     od_free(queue);
@@ -271,19 +281,19 @@ static bool make_room(struct od_batch_queue *queue)
     return true;
 }
 
-static void insert(struct od_batch_queue *queue, uint64_t index, struct od_batch *batch)
+static void insert(struct od_batch_queue *queue, const struct item *item)
 {
     struct item *items = queue->items + queue->first;
     size_t at = queue->count;
-    while (at > 0 && items[at - 1].index > index)
+    while (at > 0 && items[at - 1].index > item->index)
         at--;
     memmove(items + at + 1, items + at, (queue->count - at) * sizeof *items);
-    items[at] = (struct item){index, batch};
+    items[at] = *item;
     queue->count++;
-    queue->ahead_bytes += batch->held_bytes;
+    queue->ahead_bytes += item->held_bytes;
     if (at < queue->ready) { // below the smallest index: the producer broke its word, but nothing may be lost
-        queue->ahead_bytes -= batch->held_bytes;
-        queue->ready_bytes += batch->held_bytes;
+        queue->ahead_bytes -= item->held_bytes;
+        queue->ready_bytes += item->held_bytes;
         queue->ready++;
     }
 }
@@ -299,19 +309,58 @@ static bool set_finished(struct od_batch_queue *queue, const struct od_error *fa
     return true;
 }
 
+static bool spills(struct od_batch_queue *queue)
+{
+    lock(queue);
+    bool spilling = queue->spilling && !queue->finished;
+    unlock(queue);
+    return spilling;
+}
+
+// The store failed: neither may more come, nor can all that came be given out.
+static void fail(struct od_batch_queue *queue, const struct od_error *failure)
+{
+    lock(queue);
+    if (queue->failure.code == OD_OK)
+        queue->failure = *failure;
+    queue->finished = true;
+    atomic_store(&queue->stopped, true);
+    struct dropped dropped = drop_all(queue);
+    struct waiter *waiters = collect_waiters(queue);
+    struct od_waker on_ready = queue->on_ready;
+    pthread_cond_broadcast(&queue->changed);
+    unlock(queue);
+    release_dropped(queue, dropped);
+    wake_waiters(waiters);
+    wake_consumer(on_ready);
+}
+
 void od_batch_queue_push(struct od_batch_queue *queue, uint64_t index, struct od_batch *batch)
 {
-    if (!queue->options.ordered)
-        index = 0;
+    struct item item = {.index = queue->options.ordered ? index : 0,
+                        .batch = batch,
+                        .held_bytes = batch->held_bytes,
+                        .rows = batch->rows,
+                        .bytes = batch->bytes};
     struct od_error failure = {0};
     struct od_waker on_ready = {0};
+    if (spills(queue)) {
+        if (queue->store_ops->write(queue->store, batch, &item.place, &failure) != OD_OK) {
+            od_batch_unref(batch);
+            fail(queue, &failure);
+            return;
+        }
+        od_batch_unref(batch);
+        item.batch = batch = NULL;
+        item.held_bytes = 0;
+    }
     lock(queue);
     if (!queue->finished) {
         if (make_room(queue)) {
             if (queue->options.budget)
-                od_budget_take(queue->options.budget, batch->held_bytes);
+                od_budget_take(queue->options.budget, item.held_bytes);
             size_t ready_before = queue->ready;
-            insert(queue, index, batch);
+            insert(queue, &item);
             extend_ready(queue);
             if (queue->ready > ready_before) {
                 on_ready = queue->on_ready;
@@ -375,9 +424,34 @@ bool od_batch_queue_stopped(const struct od_batch_queue *queue)
     return atomic_load(&queue->stopped);
 }
 
+bool od_batch_queue_blocked(struct od_batch_queue *queue)
+{
+    lock(queue);
+    bool blocked = queue->waiters != NULL;
+    unlock(queue);
+    return blocked;
+}
+
+void od_batch_queue_spill(struct od_batch_queue *queue, const struct od_batch_store_ops *ops, void *store)
+{
+    void *unwanted = store;
+    lock(queue);
+    if (!queue->store && !queue->finished) {
+        queue->store_ops = ops;
+        queue->store = store;
+        unwanted = NULL;
+    }
+    queue->spilling = !queue->finished;
+    struct waiter *waiters = collect_waiters(queue);
+    unlock(queue);
+    if (unwanted)
+        ops->free(unwanted);
+    wake_waiters(waiters);
+}
+
 // ---- the consumer
 
-static enum od_pop pop_locked(struct od_batch_queue *queue, struct od_batch **batch, struct waiter **waiters,
+static enum od_pop pop_locked(struct od_batch_queue *queue, struct item *item, struct waiter **waiters,
                               struct od_error *err)
 {
     if (queue->failure.code != OD_OK) {
@@ -387,36 +461,49 @@ static enum od_pop pop_locked(struct od_batch_queue *queue, struct od_batch **ba
     }
     if (queue->ready == 0)
         return queue->finished ? OD_POP_END : OD_POP_EMPTY;
-    *batch = queue->items[queue->first].batch;
+    *item = queue->items[queue->first];
     queue->first++;
     queue->count--;
     queue->ready--;
-    if (queue->count == 0)
+    if (queue->count == 0) {
         queue->first = 0;
-    uint64_t bytes = (*batch)->held_bytes;
-    od_assert(bytes <= queue->ready_bytes);
-    queue->ready_bytes -= bytes;
+        queue->spilling = false; // the consumer has caught up
+    }
+    od_assert(item->held_bytes <= queue->ready_bytes);
+    queue->ready_bytes -= item->held_bytes;
     if (queue->options.budget)
-        od_budget_give(queue->options.budget, bytes);
+        od_budget_give(queue->options.budget, item->held_bytes);
     *waiters = collect_waiters(queue);
     return OD_POP_BATCH;
 }
 
-static void after_pop(struct od_batch_queue *queue, enum od_pop outcome, struct waiter *waiters)
+static enum od_pop after_pop(struct od_batch_queue *queue, enum od_pop outcome, const struct item *item,
+                             struct waiter *waiters, struct od_batch **batch, struct od_error *err)
 {
+    struct od_error failure = {0};
     wake_waiters(waiters);
-    if (outcome == OD_POP_BATCH && queue->options.budget)
+    if (outcome != OD_POP_BATCH)
+        return outcome;
+    if (queue->options.budget)
         od_budget_wake_blocked(queue->options.budget);
+    *batch = item->batch;
+    if (item->batch ||
+        queue->store_ops->read(queue->store, item->place, item->bytes, item->rows, batch, &failure) == OD_OK)
+        return OD_POP_BATCH;
+    fail(queue, &failure);
+    if (err)
+        *err = failure;
+    return OD_POP_FAILED;
 }
 
 enum od_pop od_batch_queue_pop(struct od_batch_queue *queue, struct od_batch **batch, struct od_error *err)
 {
+    struct item item = {0};
     struct waiter *waiters = NULL;
     lock(queue);
-    enum od_pop outcome = pop_locked(queue, batch, &waiters, err);
+    enum od_pop outcome = pop_locked(queue, &item, &waiters, err);
     unlock(queue);
-    after_pop(queue, outcome, waiters);
-    return outcome;
+    return after_pop(queue, outcome, &item, waiters, batch, err);
 }
 
 static struct timespec deadline_after(uint64_t timeout_ms)
@@ -439,17 +526,17 @@ enum od_pop od_batch_queue_wait(struct od_batch_queue *queue, uint64_t timeout_m
                                 struct od_error *err)
 {
     struct timespec deadline = deadline_after(timeout_ms);
+    struct item item = {0};
     struct waiter *waiters = NULL;
     lock(queue);
-    enum od_pop outcome = pop_locked(queue, batch, &waiters, err);
+    enum od_pop outcome = pop_locked(queue, &item, &waiters, err);
     bool late = false;
     while (outcome == OD_POP_EMPTY && !late) {
         late = pthread_cond_timedwait(&queue->changed, &queue->lock, &deadline) == ETIMEDOUT;
-        outcome = pop_locked(queue, batch, &waiters, err);
+        outcome = pop_locked(queue, &item, &waiters, err);
     }
     unlock(queue);
-    after_pop(queue, outcome, waiters);
-    return outcome;
+    return after_pop(queue, outcome, &item, waiters, batch, err);
 }
 
 void od_batch_queue_on_ready(struct od_batch_queue *queue, struct od_waker callback)

@@ -10,6 +10,8 @@
 //   Q4  Wakers and the consumer's callback run outside the queue's lock.
 //   Q5  Bytes counted in the budget equal held_bytes of the batches inside.
 //   Q6  After stop, full() says no, push() drops: producers finish at once.
+//   Q7  While a queue spills, nobody is held back: what is pushed goes into its store and takes no memory. It spills from
+//       od_batch_queue_spill on until the consumer has taken all there is.
 #ifndef OD_ARROW_BATCH_QUEUE_H
 #define OD_ARROW_BATCH_QUEUE_H
 
@@ -39,6 +41,15 @@ struct od_batch_queue_options {
                               // (0: OD_QUEUE_AHEAD_BYTES)
 };
 
+// Where a queue puts batches that its consumer leaves lying (Q7): each is written once, and read at most once. Both
+// functions may be called by several threads at once.
+struct od_batch_store_ops {
+    od_code (*write)(void *self, const struct od_batch *batch, uint64_t *place, struct od_error *err);
+    od_code (*read)(void *self, uint64_t place, size_t bytes, uint64_t rows, struct od_batch **batch,
+                    struct od_error *err);
+    void (*free)(void *self);
+};
+
 struct od_batch_queue;
 OD_CHECKED od_code od_batch_queue_new(const struct od_batch_queue_options *options, struct od_batch_queue **queue,
                                       struct od_error *err);
@@ -56,7 +67,13 @@ void od_batch_queue_advance(struct od_batch_queue *queue, uint64_t index);
 // The end: everything pushed may be given out, then END - or, with an error, FAILED at once (pending batches are
 // dropped). The first call counts; later ones are ignored.
 void od_batch_queue_finish(struct od_batch_queue *queue, const struct od_error *failure);
+// Producers may finish: nothing they push is wanted any more.
 bool od_batch_queue_stopped(const struct od_batch_queue *queue);
+// True: producers wait for the consumer.
+bool od_batch_queue_blocked(struct od_batch_queue *queue);
+// Begins to spill and lets all producers go on. Takes `store`: it is freed with the queue, or at once when the queue has
+// one already, which is then used. When a batch cannot be written or read the queue fails with the store's error.
+void od_batch_queue_spill(struct od_batch_queue *queue, const struct od_batch_store_ops *ops, void *store);
 
 // ---- the consumer (one thread at a time)
 enum od_pop { OD_POP_BATCH, OD_POP_EMPTY, OD_POP_END, OD_POP_FAILED };

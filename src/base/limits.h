@@ -30,6 +30,8 @@
 #define OD_TICKET_OPEN_MS 10000u // an unopened ticket's execution is cancelled
 #define OD_PARK_GRACE_MS 100u    // a broken stream's query must be parked by then or is interrupted
 #define OD_PARK_MS 10000u        // a parked query waits this long for its client
+#define OD_SPILL_AFTER_MS_DEFAULT 30000u     // rows that nobody reads go to disk
+#define OD_SPILL_BYTES_DEFAULT (16 * 1024 * OD_MIB) // of all statements together
 #define OD_SESSION_IDLE_MS_DEFAULT (10u * 60u * 1000u)
 #define OD_TRANSACTION_IDLE_MS_DEFAULT (60u * 1000u)
 #define OD_SESSIONS_MAX_DEFAULT 1024u

@@ -24,7 +24,7 @@ struct settings {
     const char *tls_cert, *tls_key, *tls_client_ca;
     uint64_t cache, collect_every, keep_dropped, keep_history, database_timeout, memory_limit, pool, temp_limit, threads;
     uint64_t max_running, max_queued, queue_wait, max_sessions;
-    uint64_t session_timeout, transaction_timeout, statement_timeout, drain_timeout, snapshot_every, snapshot_keep;
+    uint64_t spill_after, session_timeout, transaction_timeout, statement_timeout, drain_timeout, snapshot_every, snapshot_keep;
     bool allow_external_access, take_over;
     const char *log_level;
 };
@@ -65,7 +65,10 @@ static const struct od_config_field fields[] = {
            "DuckDB's memory for each open database; 60 % of the machine's by default.", 0),
     NUMBER(OD_CONFIG_BYTES, "pool", pool, NULL, "BYTES",
            "Memory for result and upload buffers of all statements together.", 0),
-    NUMBER(OD_CONFIG_BYTES, "temp-limit", temp_limit, NULL, "BYTES", "Disk space for spilling, for each database.", 0),
+    NUMBER(OD_CONFIG_BYTES, "temp-limit", temp_limit, NULL, "BYTES",
+           "Disk space for spilling, for each database, and for all rows that clients do not read.", 0),
+    NUMBER(OD_CONFIG_DURATION, "spill-after", spill_after, "30s", "TIME",
+           "The rows of a statement go to disk, and it ends, when its client reads nothing for so long.", 0),
     NUMBER(OD_CONFIG_INTEGER, "threads", threads, NULL, "N",
            "DuckDB's threads for each database; the processors by default.", 4096),
     NUMBER(OD_CONFIG_INTEGER, "max-running", max_running, NULL, "N", "Statements that run at once.", 4096),
@@ -264,6 +267,7 @@ static od_code serve(const struct settings *settings, const struct secrets *secr
         .queued_max = (unsigned)settings->max_queued,
         .queue_wait_ms = settings->queue_wait,
         .sessions_max = (unsigned)settings->max_sessions,
+        .spill_after_ms = settings->spill_after,
         .session_idle_ms = settings->session_timeout,
         .transaction_idle_ms = settings->transaction_timeout,
         .statement_timeout_ms = settings->statement_timeout,

@@ -148,6 +148,10 @@ uint64_t od_result_sendable_bytes(struct od_result *result);
 // an executor thread; it encodes until the queue is full or the result ends, and returns. Needs no connection.
 bool od_result_needs_pump(struct od_result *result);
 void od_result_pump(struct od_result *result);
+// True: the statement is streaming and waits for the consumer. Then od_result_spill lets it run to its end meanwhile, with
+// its rows in `store` (od_batch_queue_spill), which it takes in any case.
+bool od_result_blocked(struct od_result *result);
+void od_result_spill(struct od_result *result, const struct od_batch_store_ops *ops, void *store);
 // The consumer is gone: producers finish at once, pending batches are dropped. (Does not interrupt the statement.)
 void od_result_stop(struct od_result *result);
 

@@ -425,6 +425,34 @@ void od_result_pump(struct od_result *result)
     od_batch_queue_unref(queue);
 }
 
+// The queue of a statement that streams into it: a reference, or NULL.
+static struct od_batch_queue *streaming_queue(struct od_result *result)
+{
+    pthread_mutex_lock(&result->lock);
+    bool streaming = result->queue && !result->source_type && !result->finished;
+    struct od_batch_queue *queue = streaming ? od_batch_queue_ref(result->queue) : NULL;
+    pthread_mutex_unlock(&result->lock);
+    return queue;
+}
+
+bool od_result_blocked(struct od_result *result)
+{
+    struct od_batch_queue *queue = streaming_queue(result);
+    bool blocked = queue && od_batch_queue_blocked(queue);
+    od_batch_queue_unref(queue);
+    return blocked;
+}
+
+void od_result_spill(struct od_result *result, const struct od_batch_store_ops *ops, void *store)
+{
+    struct od_batch_queue *queue = streaming_queue(result);
+    if (queue)
+        od_batch_queue_spill(queue, ops, store);
+    else
+        ops->free(store);
+    od_batch_queue_unref(queue);
+}
+
 void od_result_stop(struct od_result *result)
 {
     const struct od_result_source *type = NULL;

@@ -428,6 +428,28 @@ static void forget(struct od_execution *execution)
     od_execution_account(execution);
 }
 
+// Without a file the statement waits on for its reader, until it has been unread for too long.
+static void spill(struct od_execution *execution)
+{
+    struct od_server *server = execution->server;
+    struct od_error err = {0};
+    void *store = NULL;
+    if (!od_result_blocked(execution->result))
+        return;
+    char *path = od_host_temporary(server->host);
+    od_code rc = path ? od_spill_file_open(od_platform_real(), path, &server->spill_space, &store, &err)
+                      : od_fail(&err, OD_NO_MEMORY, "no memory for a spill file");
+    od_free(path);
+    if (rc == OD_OK) {
+        od_log(OD_LOG_INFO, "server", "execution %s: its client has read nothing for %" PRIu64 " s; its rows go to disk",
+               execution->id_text, execution->core.times->stall_ms / 1000);
+        od_result_spill(execution->result, &od_spill_file_ops, store);
+    } else {
+        od_log(OD_LOG_WARN, "server", "execution %s: its client does not read, and its rows cannot go to disk: %s",
+               execution->id_text, err.message);
+    }
+}
+
 // What the parking space and the ticker must know after each event.
 static void settle(struct od_execution *execution)
 {
@@ -458,6 +480,8 @@ void od_execution_act(struct od_execution *execution, unsigned actions)
     }
     if (actions & OD_ACTION_INTERRUPT)
         interrupt(execution);
+    if (actions & OD_ACTION_SPILL)
+        spill(execution);
     if (actions & OD_ACTION_REPLY)
         reply(execution);
     if ((actions & OD_ACTION_CLOSE_STREAM) && execution->stream && !execution->stream->failed) {

@@ -1,4 +1,4 @@
-// execution_core.c - see execution_core.h, whose rules E1-E7 the comments name.
+// execution_core.c - see execution_core.h, whose rules E1-E8 the comments name.
 #include "server/execution_core.h"
 
 #include "base/assert.h"
@@ -22,6 +22,7 @@ void od_execution_init(struct od_execution_core *core, const struct od_execution
         .park_until = OD_NEVER,
         .end_at = OD_NEVER,
         .unread_at = resumable ? OD_NEVER : now_ms + times->unread_ms,
+        .stall_at = resumable ? OD_NEVER : now_ms + times->stall_ms,
     };
 }
 
@@ -57,7 +58,7 @@ static unsigned abandon_unseen(struct od_execution_core *core)
 static unsigned stream_broken(struct od_execution_core *core, bool may_park, uint64_t now_ms)
 {
     core->attached = false;
-    core->end_at = core->unread_at = OD_NEVER;
+    core->end_at = core->unread_at = core->stall_at = OD_NEVER;
     if (!core->resumable || core->stop != OD_STOP_NONE)
         return abandon(core);
     if (core->phase == OD_PHASE_RUNNING && !core->handed) {
@@ -72,10 +73,17 @@ static unsigned stream_broken(struct od_execution_core *core, bool may_park, uin
     return 0;
 }
 
+// The client reads.
+static void taken(struct od_execution_core *core, uint64_t now_ms)
+{
+    core->unread_at = now_ms + core->times->unread_ms;
+    core->stall_at = core->phase == OD_PHASE_DONE ? OD_NEVER : now_ms + core->times->stall_ms;
+}
+
 static unsigned done(struct od_execution_core *core, bool nothing, uint64_t now_ms)
 {
     core->phase = OD_PHASE_DONE;
-    core->deadline = core->park_check_at = core->abandon_at = OD_NEVER;
+    core->deadline = core->park_check_at = core->abandon_at = core->stall_at = OD_NEVER;
     if (core->stop != OD_STOP_ABANDONED || core->replied)
         return 0;
     if (nothing && core->callers > 0 && core->repeatable && !core->handed) { // E2
@@ -130,6 +138,11 @@ static unsigned tick(struct od_execution_core *core, bool busy, uint64_t now_ms)
         core->unread_at = OD_NEVER;
         actions |= stop(core, OD_STOP_UNREAD);
     }
+    if (now_ms >= core->stall_at) { // E8
+        core->stall_at = now_ms + core->times->stall_ms;
+        if (core->phase == OD_PHASE_RUNNING)
+            actions |= OD_ACTION_SPILL;
+    }
     return actions;
 }
 
@@ -180,12 +193,12 @@ static unsigned apply(struct od_execution_core *core, enum od_execution_event ev
         return 0;
     case OD_EVENT_PROGRESS:
         if (core->attached)
-            core->unread_at = now_ms + core->times->unread_ms;
+            taken(core, now_ms);
         return 0;
     case OD_EVENT_STREAM_OPENED:
         core->opened = core->attached = true;
         core->ticket_at = core->abandon_at = core->park_check_at = core->park_until = core->end_at = OD_NEVER;
-        core->unread_at = now_ms + core->times->unread_ms;
+        taken(core, now_ms);
         return 0;
     case OD_EVENT_STREAM_BROKEN:
         return stream_broken(core, true, now_ms);
@@ -193,7 +206,7 @@ static unsigned apply(struct od_execution_core *core, enum od_execution_event ev
         return stream_broken(core, false, now_ms);
     case OD_EVENT_STREAM_CLOSED:
         core->attached = false;
-        core->end_at = core->unread_at = OD_NEVER;
+        core->end_at = core->unread_at = core->stall_at = OD_NEVER;
         return abandon(core); // nothing is left to stop when it ended well
     case OD_EVENT_END_SENT:
         core->end_at = now_ms + core->times->end_grace_ms;
@@ -238,7 +251,7 @@ uint64_t od_execution_next_ms(const struct od_execution_core *core)
 {
     const uint64_t times[] = {
         core->reply_at,   core->deadline, core->abandon_at, core->ticket_at, core->park_check_at,
-        core->park_until, core->end_at,   core->unread_at,
+        core->park_until, core->end_at,   core->unread_at, core->stall_at,
     };
     uint64_t next = OD_NEVER;
     for (unsigned i = 0; i < sizeof times / sizeof *times; i++)

@@ -15,6 +15,8 @@
 //       while its statement runs (so that a request sent again finds it), nor while a caller waits or a stream is
 //       attached.
 //   E7  A statement that ended well is answered so, whatever was asked of it meanwhile: the outcome is the truth.
+//   E8  A stream that takes nothing for stall_ms while its statement runs: the statement's rows are spilled, so that its
+//       transaction can end.
 #ifndef OD_SERVER_EXECUTION_CORE_H
 #define OD_SERVER_EXECUTION_CORE_H
 
@@ -38,7 +40,8 @@ enum od_stop {
 };
 
 struct od_execution_times {
-    uint64_t reply_delay_ms, abandon_grace_ms, ticket_open_ms, park_grace_ms, park_ms, end_grace_ms, unread_ms;
+    uint64_t reply_delay_ms, abandon_grace_ms, ticket_open_ms, park_grace_ms, park_ms, end_grace_ms, unread_ms,
+        stall_ms;
 };
 
 struct od_execution_core {
@@ -57,7 +60,7 @@ struct od_execution_core {
     bool over; // nobody may come for it any more
     bool forgotten;
     unsigned callers;
-    uint64_t reply_at, deadline, abandon_at, ticket_at, park_check_at, park_until, end_at, unread_at;
+    uint64_t reply_at, deadline, abandon_at, ticket_at, park_check_at, park_until, end_at, unread_at, stall_at;
 };
 
 enum od_execution_event {
@@ -92,6 +95,7 @@ enum od_execution_action {
     OD_ACTION_RERUN = 8,         // run the statement again, from the start
     OD_ACTION_CLOSE_STREAM = 16, // end the stream's call
     OD_ACTION_FORGET = 32,       // release everything
+    OD_ACTION_SPILL = 64,        // let the statement go on without its reader
 };
 
 // An execution with one caller (resumable), or with its one stream attached. deadline_ms: OD_NEVER for none.

@@ -91,6 +91,8 @@ static void fill_defaults(struct od_server_options *options)
         options->collect_ms = COLLECT_MS_DEFAULT;
     if (!options->session_idle_ms)
         options->session_idle_ms = OD_SESSION_IDLE_MS_DEFAULT;
+    if (!options->spill_after_ms)
+        options->spill_after_ms = OD_SPILL_AFTER_MS_DEFAULT;
     if (!options->snapshot_keep)
         options->snapshot_keep = OD_SNAPSHOT_KEEP_DEFAULT;
     if (!options->transaction_idle_ms)
@@ -247,8 +249,10 @@ static void init(struct od_server *server, const struct od_server_options *optio
         .park_grace_ms = OD_PARK_GRACE_MS,
         .park_ms = OD_PARK_MS,
         .end_grace_ms = 1000,
+        .stall_ms = options->spill_after_ms,
         .unread_ms = unread < SESSION_STATEMENT_UNREAD_MS_MIN ? SESSION_STATEMENT_UNREAD_MS_MIN : unread,
     };
+    server->spill_space.limit_bytes = options->temp_bytes_max ? options->temp_bytes_max : OD_SPILL_BYTES_DEFAULT;
     od_random_id(server->incarnation);
     od_secret_make(&server->secret);
     server->started_ms = od_clock_ms();

@@ -23,7 +23,8 @@ struct od_server_options {
     const char *tls_certificate_pem, *tls_key_pem, *tls_client_ca_pem;
     uint64_t memory_limit_bytes; // of DuckDB, for each open database; default 60 % of the machine's memory
     uint64_t pool_bytes;         // result and upload buffers of all statements together; default 512 MiB or 1/8 of it
-    uint64_t temp_bytes_max;     // spill files of one database
+    uint64_t temp_bytes_max;     // spill files of one database; and of all results that nobody reads (default 16 GiB)
+    uint64_t spill_after_ms;     // a result goes to disk when its client reads nothing for so long; default 30 s
     unsigned threads;            // DuckDB's threads per database; default: processors
     unsigned running_max;        // statements running at once
     unsigned queued_max;         // statements waiting

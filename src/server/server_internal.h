@@ -16,6 +16,7 @@
 #include "server/host.h"
 #include "server/reply_cache.h"
 #include "server/server.h"
+#include "server/spill_file.h"
 #include "server/ticket.h"
 #include "server/workers.h"
 
@@ -45,6 +46,7 @@ struct od_server {
     uint64_t started_ms;
     struct od_host *host;
     struct od_budget *budget;
+    struct od_spill_space spill_space;
     struct od_workers *executors; // run statements, open databases: may block
     struct od_workers *helpers;   // move batches: never wait for a client
     struct od_timer_service *timers;

@@ -201,6 +201,51 @@ def test_stalled_readers_do_not_harm_others(start_server):
     client.close()
 
 
+def checkpoint_succeeds(client, seconds):
+    """Whether CHECKPOINT gets through: not while a transaction needs what an update has replaced."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        try:
+            client.execute("CHECKPOINT")
+            return True
+        except Failed:
+            time.sleep(0.1)
+    return False
+
+
+def test_a_statement_ends_although_nobody_reads_its_rows(start_server):
+    server = start_server("--spill-after", "1s", "--threads", "2")
+    client = Client(server.endpoint, server.token)
+    client.execute(f"CREATE TABLE wide AS {LARGE}")
+    client.execute("CREATE TABLE counter AS SELECT 0 AS v FROM range(1000)")
+    reply, ticket = large(client, "SELECT * FROM wide")
+    stream = Stream(client, ticket, window=1 << 20)
+    first = stream.next().batch
+    client.execute("UPDATE counter SET v = 1")
+    assert checkpoint_succeeds(client, 60)
+    stream.ack(first.number + 1)
+    batches, end = stream.rest()
+    assert (end.batches, end.rows) == (len(batches) + 1, ROWS)
+    assert numbers(reply, [first] + batches) == list(range(ROWS))
+    client.close()
+
+
+def test_rows_that_nobody_reads_have_a_limit_on_disk(start_server):
+    server = start_server("--spill-after", "1s", "--temp-limit", "4MB")
+    client = Client(server.endpoint, server.token)
+    _, ticket = large(client)
+    stream = Stream(client, ticket, window=1 << 20)
+    first = stream.next().batch
+    client.execute("CREATE TABLE counter AS SELECT 0 AS v FROM range(1000)")
+    client.execute("UPDATE counter SET v = 1")
+    assert checkpoint_succeeds(client, 60)
+    stream.ack(first.number + 1)
+    failed = failing(stream.rest)
+    assert failed.code == "LIMIT" and "--temp-limit" in str(failed)
+    assert client.value("SELECT 1") == 1
+    client.close()
+
+
 # ---- uploads
 
 def data(rows_=100000, batches=10):

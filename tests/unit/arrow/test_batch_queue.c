@@ -1,4 +1,4 @@
-// test_batch_queue.c - invariants Q1 to Q6 of the queue, one by one, and then all at once with many threads.
+// test_batch_queue.c - invariants Q1 to Q7 of the queue, one by one, and then all at once with many threads.
 #include "arrow/batch_queue.h"
 #include "base/limits.h"
 #include "support/fault.h"
@@ -74,11 +74,77 @@ static enum od_pop pop_kind(struct od_batch_queue *queue, struct od_error *err)
     return kind;
 }
 
+// ---- a store that keeps references
+
+enum { STORE_BATCHES = 4096 };
+
+struct store {
+    pthread_mutex_t lock;
+    struct od_batch *batches[STORE_BATCHES];
+    uint64_t written;
+    uint64_t limit; // writes beyond fail
+    bool unreadable;
+};
+
+static atomic_int stores;
+
+static od_code store_write(void *self, const struct od_batch *batch, uint64_t *place, struct od_error *err)
+{
+    struct store *store = self;
+    od_code rc = OD_OK;
+    pthread_mutex_lock(&store->lock);
+    if (store->written >= store->limit)
+        rc = od_fail(err, OD_LIMIT, "the store is full");
+    else
+        store->batches[*place = store->written++] = od_batch_ref((struct od_batch *)(uintptr_t)batch);
+    pthread_mutex_unlock(&store->lock);
+    return rc;
+}
+
+static od_code store_read(void *self, uint64_t place, size_t bytes, uint64_t rows, struct od_batch **batch,
+                          struct od_error *err)
+{
+    struct store *store = self;
+    if (store->unreadable)
+        return od_fail(err, OD_IO, "the store cannot be read");
+    pthread_mutex_lock(&store->lock);
+    *batch = store->batches[place];
+    store->batches[place] = NULL; // read at most once
+    pthread_mutex_unlock(&store->lock);
+    assert_non_null(*batch);
+    assert_int_equal((*batch)->rows, rows);
+    assert_int_equal((*batch)->bytes, bytes);
+    return OD_OK;
+}
+
+static void store_free(void *self)
+{
+    struct store *store = self;
+    for (uint64_t i = 0; i < store->written; i++)
+        od_batch_unref(store->batches[i]);
+    pthread_mutex_destroy(&store->lock);
+    free(store);
+    atomic_fetch_sub(&stores, 1);
+}
+
+static const struct od_batch_store_ops STORE = {store_write, store_read, store_free};
+
+static struct store *make_store(uint64_t limit)
+{
+    struct store *store = calloc(1, sizeof *store);
+    assert_non_null(store);
+    pthread_mutex_init(&store->lock, NULL);
+    store->limit = limit;
+    atomic_fetch_add(&stores, 1);
+    return store;
+}
+
 static int nothing_left(void **state)
 {
     (void)state;
     od_fault_disarm();
     assert_int_equal(atomic_load(&alive), 0);
+    assert_int_equal(atomic_load(&stores), 0);
     return 0;
 }
 
@@ -298,6 +364,103 @@ static void wait_gives_up_after_its_time(void **state)
     od_batch_queue_unref(queue);
 }
 
+static void q7_while_it_spills_nobody_is_held_back(void **state)
+{
+    (void)state;
+    struct od_budget *budget = od_budget_new(100, 20);
+    struct od_batch_queue *queue = make_queue(true, budget, 20, 20);
+    struct counter woken = {0};
+    od_batch_queue_push(queue, 0, make(1, 20));
+    assert_false(od_batch_queue_blocked(queue));
+    assert_true(od_batch_queue_full(queue, 0, waker(&woken)));
+    assert_true(od_batch_queue_blocked(queue));
+
+    struct store *store = make_store(100);
+    od_batch_queue_spill(queue, &STORE, store);
+    assert_int_equal(woken.calls, 1);
+    assert_false(od_batch_queue_full(queue, 7, waker(&woken)));
+    od_batch_queue_push(queue, 1, make(3, 1000));
+    od_batch_queue_push(queue, 0, make(2, 1000));
+    assert_int_equal(od_batch_queue_held_bytes(queue), 20); // the rest takes no memory
+    assert_int_equal(od_budget_used(budget), 20);
+    assert_int_equal(store->written, 2);
+
+    // In order, wherever their bytes are, and not before their time.
+    assert_int_equal(pop(queue), 1);
+    assert_int_equal(pop(queue), 2);
+    assert_int_equal(pop_kind(queue, NULL), OD_POP_EMPTY);
+    assert_false(od_batch_queue_full(queue, 1, waker(&woken)));
+    od_batch_queue_advance(queue, 1);
+    assert_int_equal(pop(queue), 3);
+
+    // The consumer has caught up: memory, and holding back, as before. Then the same store again.
+    od_batch_queue_push(queue, 1, make(4, 20));
+    assert_int_equal(od_batch_queue_held_bytes(queue), 20);
+    assert_true(od_batch_queue_full(queue, 1, waker(&woken)));
+    od_batch_queue_spill(queue, &STORE, make_store(0));
+    assert_int_equal(woken.calls, 2);
+    od_batch_queue_push(queue, 1, make(5, 1000));
+    assert_int_equal(store->written, 3);
+    od_batch_queue_finish(queue, NULL);
+    assert_int_equal(pop(queue), 4);
+    assert_int_equal(pop(queue), 5);
+    assert_int_equal(pop_kind(queue, NULL), OD_POP_END);
+    od_batch_queue_spill(queue, &STORE, make_store(0)); // too late: nothing to do
+    od_batch_queue_unref(queue);
+    od_budget_free(budget);
+}
+
+static void a_full_store_ends_the_queue(void **state)
+{
+    (void)state;
+    struct od_error err = {0};
+    struct counter ready = {0};
+    struct od_batch_queue *queue = make_queue(false, NULL, 20, 20);
+    od_batch_queue_on_ready(queue, waker(&ready));
+    od_batch_queue_spill(queue, &STORE, make_store(1));
+    od_batch_queue_push(queue, 0, make(1, 10));
+    assert_false(od_batch_queue_stopped(queue));
+    od_batch_queue_push(queue, 0, make(2, 10));
+    assert_true(od_batch_queue_stopped(queue)); // producers need not go on
+    assert_int_equal(ready.calls, 2);
+    od_batch_queue_push(queue, 0, make(3, 10));
+    od_batch_queue_finish(queue, NULL); // a statement that ends well now has lost rows all the same
+    assert_int_equal(pop_kind(queue, &err), OD_POP_FAILED);
+    assert_int_equal(err.code, OD_LIMIT);
+    od_batch_queue_unref(queue);
+}
+
+static void a_store_that_cannot_be_read_ends_the_queue(void **state)
+{
+    (void)state;
+    struct od_error err = {0};
+    struct od_batch_queue *queue = make_queue(false, NULL, 20, 20);
+    struct store *store = make_store(10);
+    store->unreadable = true;
+    od_batch_queue_spill(queue, &STORE, store);
+    od_batch_queue_push(queue, 0, make(1, 10));
+    od_batch_queue_push(queue, 0, make(2, 10));
+    od_batch_queue_finish(queue, NULL);
+    assert_int_equal(pop_kind(queue, &err), OD_POP_FAILED);
+    assert_int_equal(err.code, OD_IO);
+    err = (struct od_error){0};
+    assert_int_equal(pop_kind(queue, &err), OD_POP_FAILED); // for ever
+    assert_int_equal(err.code, OD_IO);
+    od_batch_queue_unref(queue);
+}
+
+static void a_spilling_queue_that_is_stopped_drops_what_it_stored(void **state)
+{
+    (void)state;
+    struct od_batch_queue *queue = make_queue(false, NULL, 20, 20);
+    od_batch_queue_spill(queue, &STORE, make_store(10));
+    od_batch_queue_push(queue, 0, make(1, 10));
+    od_batch_queue_stop(queue);
+    od_batch_queue_push(queue, 0, make(2, 10));
+    assert_int_equal(pop_kind(queue, NULL), OD_POP_FAILED);
+    od_batch_queue_unref(queue);
+}
+
 static void every_allocation_may_fail(void **state)
 {
     (void)state;
@@ -346,7 +509,7 @@ enum { PRODUCERS = 4, INDICES = 60, BATCHES_EACH = 5 };
 
 struct stage {
     struct od_batch_queue *queue;
-    bool ordered;
+    bool ordered, spills;
     pthread_mutex_t lock;
     uint64_t next_index;         // to claim
     uint64_t claimed[PRODUCERS]; // the index each producer is at; UINT64_MAX: done
@@ -441,6 +604,8 @@ static void *consume(void *argument)
         if (held > stage->most_held)
             stage->most_held = held;
         od_batch_unref(batch);
+        if (stage->spills && stage->seen_count % 13 == 0)
+            od_batch_queue_spill(stage->queue, &STORE, make_store(STORE_BATCHES));
         if (stage->stop_after && stage->seen_count == (size_t)stage->stop_after)
             od_batch_queue_stop(stage->queue);
     }
@@ -466,7 +631,7 @@ static void check_seen(struct stage *stage)
 }
 
 // Several queues, each with its producers and its consumer, share one small budget.
-static void run_stages(bool ordered, int queue_count, int stop_after)
+static void run_stages(bool ordered, int queue_count, int stop_after, bool spills)
 {
     enum { QUEUES_MAX = 2 };
     struct od_budget *budget = od_budget_new(60, 20);
@@ -478,6 +643,7 @@ static void run_stages(bool ordered, int queue_count, int stop_after)
         memset(stage, 0, sizeof *stage);
         pthread_mutex_init(&stage->lock, NULL);
         stage->ordered = ordered;
+        stage->spills = spills;
         stage->stop_after = q == 0 ? stop_after : 0;
         stage->queue = make_queue(ordered, budget, 30, 50);
         for (int i = 0; i < PRODUCERS; i++)
@@ -508,27 +674,35 @@ static void run_stages(bool ordered, int queue_count, int stop_after)
 static void many_threads_ordered(void **state)
 {
     (void)state;
-    run_stages(true, 1, 0);
+    run_stages(true, 1, 0, false);
 }
 
 static void many_threads_unordered(void **state)
 {
     (void)state;
-    run_stages(false, 1, 0);
+    run_stages(false, 1, 0, false);
 }
 
 static void two_queues_share_a_budget(void **state)
 {
     (void)state;
-    run_stages(true, 2, 0);
-    run_stages(false, 2, 0);
+    run_stages(true, 2, 0, false);
+    run_stages(false, 2, 0, false);
 }
 
 static void a_consumer_that_leaves_frees_the_producers(void **state)
 {
     (void)state;
-    run_stages(true, 2, 17);
-    run_stages(false, 2, 17);
+    run_stages(true, 2, 17, false);
+    run_stages(false, 2, 17, false);
+}
+
+static void many_threads_now_and_then_spilling(void **state)
+{
+    (void)state;
+    run_stages(true, 2, 0, true);
+    run_stages(false, 2, 0, true);
+    run_stages(true, 1, 17, true);
 }
 
 int main(void)
@@ -545,11 +719,16 @@ int main(void)
         TEST(stop_after_everything_was_given_out_is_still_the_end),
         TEST(a_failure_comes_at_once_and_stays),
         TEST(wait_gives_up_after_its_time),
+        TEST(q7_while_it_spills_nobody_is_held_back),
+        TEST(a_full_store_ends_the_queue),
+        TEST(a_store_that_cannot_be_read_ends_the_queue),
+        TEST(a_spilling_queue_that_is_stopped_drops_what_it_stored),
         TEST(every_allocation_may_fail),
         TEST(many_threads_ordered),
         TEST(many_threads_unordered),
         TEST(two_queues_share_a_budget),
         TEST(a_consumer_that_leaves_frees_the_producers),
+        TEST(many_threads_now_and_then_spilling),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,4 +1,4 @@
-// Tests of src/server/execution_core.c on fake time: the rules E1 to E7, and a random walk that must always end.
+// Tests of src/server/execution_core.c on fake time: the rules E1 to E8, and a random walk that must always end.
 #include "server/execution_core.h"
 
 #include <setjmp.h>
@@ -16,6 +16,7 @@ static const struct od_execution_times times = {
     .park_ms = 10000,
     .end_grace_ms = 1000,
     .unread_ms = 60000,
+    .stall_ms = 50000,
 };
 
 static struct od_execution_core core;
@@ -353,9 +354,27 @@ static void test_unread(void **state)
     answered_with_ticket(true);
     step(OD_EVENT_STREAM_OPENED, 2000, 0);
     step(OD_EVENT_PROGRESS, 30000, 0);
+    step(OD_EVENT_TICK, 80000, OD_ACTION_SPILL); // and if that does not help
     step(OD_EVENT_TICK, 89999, 0);
     step(OD_EVENT_TICK, 90000, OD_ACTION_INTERRUPT);
     assert_int_equal(core.stop, OD_STOP_UNREAD);
+}
+
+static void test_stalled(void **state)
+{
+    (void)state;
+    answered_with_ticket(true);
+    step(OD_EVENT_STREAM_OPENED, 2000, 0);
+    step(OD_EVENT_PROGRESS, 30000, 0);
+    step(OD_EVENT_TICK, 79999, 0);
+    assert_int_equal(od_execution_next_ms(&core), 80000);
+    step(OD_EVENT_TICK, 80000, OD_ACTION_SPILL);
+    step(OD_EVENT_PROGRESS, 81000, 0);
+    step(OD_EVENT_TICK, 131000, OD_ACTION_SPILL); // again, should it be held back again
+    step(OD_EVENT_DONE, 132000, 0);
+    step(OD_EVENT_TICK, 140999, 0);
+    assert_int_equal(core.stop, OD_STOP_NONE);
+    assert_int_equal(od_execution_next_ms(&core), 141000); // unread
 }
 
 static void test_not_forgotten_while_it_runs(void **state)
@@ -505,6 +524,7 @@ int main(void)
         cmocka_unit_test_setup(test_cancel_while_streaming, setup),
         cmocka_unit_test_setup(test_cancel_unread_result, setup),
         cmocka_unit_test_setup(test_unread, setup),
+        cmocka_unit_test_setup(test_stalled, setup),
         cmocka_unit_test_setup(test_not_forgotten_while_it_runs, setup),
         cmocka_unit_test_setup(test_one_call_for_everything, setup),
         cmocka_unit_test_setup(test_random_walk, setup),
