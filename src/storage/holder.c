@@ -75,7 +75,9 @@ od_code od_store_holder(struct od_store *store, struct od_uuid *holder, struct o
             OD_TRY(od_fail(err, OD_INVALID, "the journal directory's path %.80s... is too long", directory));
         struct od_uuid found;
         rc = read_holder(store->options.platform, path, &found, err);
-        if (rc == OD_NOT_FOUND)
+        if (rc == OD_OK) // the sync of its name may have failed, or never have come, when it was made
+            rc = store->options.platform->ops->sync_directory(store->options.platform, directory, err);
+        else if (rc == OD_NOT_FOUND)
             rc = make_holder(store->options.platform, directory, path, &found, err);
         OD_TRY(rc);
         store->holder = found;

@@ -89,7 +89,7 @@ OD_CHECKED od_code od_store_resolve(struct od_store *store, const char *name, co
                                     struct od_volume *writer, struct od_position *position, struct od_error *err);
 // A named snapshot of the last barrier of `writer` (or of the branch's tip when NULL). Durable, and recorded among the
 // objects, when it returns, and readable from every place. The writer is stalled for the change of journals only. While a
-// statement is between two barriers its journal stays open: the call waits for it up to 10 s, then it is OD_BUSY and nothing
+// commit is on its way to its barrier its journal stays open: the call waits for it up to 10 s, then it is OD_BUSY and nothing
 // was made. name NULL: an automatic one, named by its time.
 OD_CHECKED od_code od_store_snapshot_create(struct od_store *store, const char *database, const char *name,
                                             struct od_volume *writer, struct od_meta_snapshot *snapshot,

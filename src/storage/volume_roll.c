@@ -7,6 +7,7 @@
 #include "os/clock.h"
 
 #define STATEMENT_WAIT_MS 10000u
+#define SETTLE_EVERY_MS 20u
 
 od_code od_volume_prepare_next(struct od_volume *volume, struct od_error *err)
 {
@@ -119,6 +120,14 @@ od_code od_volume_roll(struct od_volume *volume, struct od_error *err)
     return od_volume_health(volume, err);
 }
 
+static bool is_closed(struct od_volume *volume, uint64_t lsn)
+{
+    pthread_mutex_lock(&volume->lock);
+    bool closed = volume->current->header.first_lsn >= lsn;
+    pthread_mutex_unlock(&volume->lock);
+    return closed;
+}
+
 od_code od_volume_publish_at(struct od_volume *volume, uint64_t lsn, struct od_error *err)
 {
     od_code rc = OD_OK;
@@ -126,12 +135,19 @@ od_code od_volume_publish_at(struct od_volume *volume, uint64_t lsn, struct od_e
     uint64_t until = volume->store->options.threads ? od_clock_ms() + STATEMENT_WAIT_MS : 0;
     OD_TRY(od_volume_wait_durable(volume, lsn, err));
     OD_TRY(od_volume_roll(volume, err));
-    pthread_mutex_lock(&volume->lock);
-    bool waiting = until > 0;
-    while (volume->current->header.first_lsn < lsn && !volume->poisoned && waiting)
-        waiting = od_cond_wait_until(&volume->moved, &volume->lock, until);
-    bool closed = volume->current->header.first_lsn >= lsn;
-    pthread_mutex_unlock(&volume->lock);
+    bool closed = is_closed(volume, lsn);
+    // A bulk load writes blocks for as long as it runs: a barrier of our own goes over to the next journal. Only a commit that
+    // is on its way, in a WAL file, has to be waited for.
+    while (!closed && until > 0 && od_clock_ms() < until) {
+        OD_TRY(od_volume_settle(volume, err));
+        OD_TRY(od_volume_roll(volume, err));
+        pthread_mutex_lock(&volume->lock);
+        if (volume->current->header.first_lsn < lsn && !volume->poisoned)
+            (void)od_cond_wait_until(&volume->moved, &volume->lock, od_clock_ms() + SETTLE_EVERY_MS);
+        pthread_mutex_unlock(&volume->lock);
+        OD_TRY(od_volume_health(volume, err));
+        closed = is_closed(volume, lsn);
+    }
     OD_TRY(od_volume_health(volume, err));
     if (!closed)
         OD_TRY(od_fail(err, OD_BUSY,

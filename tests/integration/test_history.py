@@ -48,6 +48,22 @@ def read(file, query="SELECT count(*), sum(i) FROM t"):
 
 # ---- snapshots, clones
 
+def test_a_snapshot_does_not_wait_for_a_bulk_load(server, new_database):
+    name = new_database()
+    ok(server.run("sql", "-d", name, "CREATE TABLE t AS SELECT range AS i FROM range(10)"))
+    load = threading.Thread(target=lambda: ok(server.run(
+        "sql", "-d", name, "CREATE TABLE big AS SELECT i, hash(i) AS h, i::VARCHAR AS s FROM range(8000000) r(i)")))
+    load.start()
+    taken = 0
+    while load.is_alive() and taken < 10:
+        ok(server.run("snapshot", "create", name, "--name", f"during-{taken}"))
+        taken += 1
+    load.join()
+    for number in range(taken):
+        ok(server.run("clone", f"{name}@during-{number}", f"{name}_{number}"))
+        assert count(server, f"{name}_{number}") == 10
+
+
 def test_snapshots_are_made_listed_and_dropped(server, database):
     ok(server.run("sql", "-d", database, "CHECKPOINT"))  # ends with file operations that DuckDB does not sync
     made, = rows(server.run("snapshot", "create", database, "--json"))

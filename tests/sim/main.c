@@ -5,6 +5,7 @@
 // Prints the seed and the step of the first failure and ends with 1; the same seed gives the same history.
 // OPENDUCK_SIM_SEEDS in the environment replaces the number of seeds.
 #include "sim/run.h"
+#include "base/log.h"
 #include "os/file.h"
 
 #include <inttypes.h>
@@ -39,6 +40,8 @@ int main(int count, char **arguments)
         }
         i++;
     }
+    if (!options.verbose)
+        od_log_set_level(OD_LOG_ERROR); // thousands of failures are on purpose
     if (environment)
         seeds = strtoull(environment, NULL, 10);
     struct run *run = calloc(1, sizeof *run);

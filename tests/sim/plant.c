@@ -1,6 +1,7 @@
 // plant.c - proves the simulator on the storage itself: a build of it in which one bug at a time can be planted. Each is
 // found; without one every history holds.
 #include "sim/run.h"
+#include "base/log.h"
 #include "storage/planted.h"
 
 #include <stdio.h>
@@ -15,6 +16,7 @@ int main(void)
 {
     struct run *run = calloc(1, sizeof *run);
     int wrong = 0;
+    od_log_set_level(OD_LOG_ERROR);
     for (unsigned bug = OD_PLANTED_NONE; run && bug < OD_PLANTED_BUGS; bug++) {
         od_planted_bug = bug;
         const uint64_t seeds = bug == OD_PLANTED_NONE ? SEEDS_WELL : SEEDS_FOUND;

@@ -194,10 +194,63 @@ static void rolls_that_meet_close_one_journal(void **state)
     assert_int_equal(stats.layers, 100);
 }
 
+static void open_with_threads(void)
+{
+    od_volume_close(volume);
+    od_store_close(store);
+    meta->ops->close(meta);
+    assert_int_equal(od_metastore_sqlite_open(in_scratch("meta.db"), true, &meta, NULL), OD_OK);
+    const struct od_store_options options = {.platform = &gate.platform,
+                                             .metadata = meta,
+                                             .objects = objects,
+                                             .journal_directory = in_scratch("journals"),
+                                             .owner = "test",
+                                             .threads = true,
+                                             .block_bytes = 16384};
+    assert_int_equal(od_store_open(&options, &store, NULL), OD_OK);
+    assert_int_equal(od_store_create(store, "d", NULL), OD_OK);
+    assert_int_equal(od_volume_open(store, "d", false, &volume, NULL), OD_OK);
+}
+
+static struct od_meta_snapshot made;
+
+static od_code make_snapshot(struct od_error *err)
+{
+    return od_store_snapshot_create(store, "d", "s", volume, &made, err);
+}
+
+// A bulk load writes blocks and has no barrier; nothing has to be waited for. A commit that is on its way has.
+static void a_snapshot_does_not_wait_for_a_load(void **state)
+{
+    (void)state;
+    static uint8_t block[16384];
+    struct call call;
+    uint64_t lsn;
+    open_with_threads();
+    assert_int_equal(write_some(NULL), OD_OK);
+    assert_int_equal(od_volume_barrier(volume, NULL, &lsn, NULL), OD_OK);
+    for (int i = 0; i < 20; i++)
+        assert_int_equal(od_volume_write(volume, OD_VOLUME_DATABASE, 12288 + 16384 * i, block, sizeof block, NULL), OD_OK);
+    assert_int_equal(make_snapshot(NULL), OD_OK);
+    assert_int_equal(made.position.lsn, lsn);
+    struct od_volume *frozen;
+    assert_int_equal(od_volume_open_at(store, "d", &made.position, &frozen, NULL), OD_OK);
+    assert_false(od_volume_exists(frozen, OD_VOLUME_DATABASE));
+    od_volume_close(frozen);
+    assert_int_equal(od_store_snapshot_drop(store, "d", "s", NULL), OD_OK);
+    assert_int_equal(od_volume_barrier(volume, NULL, &lsn, NULL), OD_OK);
+    assert_int_equal(write_some(NULL), OD_OK);
+    start(&call, make_snapshot);
+    usleep(50000); // it waits, or has not begun
+    assert_int_equal(make_barrier(NULL), OD_OK);
+    expect_ok(&call);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(a_journal_closed_during_a_flush_is_not_durable_by_it, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(a_snapshot_does_not_wait_for_a_load, set_up, tear_down),
         cmocka_unit_test_setup_teardown(rolls_that_meet_close_one_journal, set_up, tear_down),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
