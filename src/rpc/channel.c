@@ -23,6 +23,7 @@
 #define CONNECT_TIMEOUT_MS_DEFAULT 5000u
 #define CANCEL_POLL_MS 50u // how often a connecting thread looks at its cancel token
 #define LOOKS 4u
+#define FRESH_MS 5u // after a call the connection is believed for this long
 
 // A dead server is noticed within this much silence, also while a query runs long without sending anything.
 #define KEEPALIVE_TIME_MS 30000
@@ -336,7 +337,8 @@ static od_code connect_core(struct od_attempt *attempt, uint64_t timeout_ms, str
     grpc_connectivity_state state = grpc_channel_check_connectivity_state(channel, 1);
     // Nobody reads the socket while no call runs. A few looks at it now (each handles one event) tell a connection that
     // the server has closed meanwhile from a good one, before a request is lost in it.
-    for (unsigned i = 0; i < LOOKS && state == GRPC_CHANNEL_READY; i++) {
+    unsigned looks = od_clock_ms() - atomic_load(&attempt->channel->used_ms) <= FRESH_MS ? 1 : LOOKS;
+    for (unsigned i = 0; i < looks && state == GRPC_CHANNEL_READY; i++) {
         grpc_completion_queue_pluck(attempt->queue, NULL, gpr_time_0(GPR_CLOCK_MONOTONIC), NULL);
         state = grpc_channel_check_connectivity_state(channel, 1);
     }
@@ -389,6 +391,7 @@ void od_channel_end(struct od_attempt *attempt)
     od_cancel_remove(&attempt->channel_link);
     if (attempt->call)
         grpc_call_unref(attempt->call);
+    atomic_store(&attempt->channel->used_ms, od_clock_ms());
     queue_give(attempt->channel, attempt->queue);
     core_unref(attempt->channel, attempt->core);
 }

@@ -51,6 +51,7 @@ struct od_channel {
     uint64_t message_bytes_max;
     bool proxy; // may an HTTP proxy of the environment be used?
     atomic_uint_least64_t bytes_sent, bytes_received, calls;
+    atomic_uint_least64_t used_ms; // when a call last ended
 };
 
 // A call being made: everything between od_channel_begin and od_channel_end.
