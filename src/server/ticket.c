@@ -13,7 +13,7 @@
 
 #include <openssl/crypto.h>
 #include <openssl/evp.h>
-#include <openssl/hmac.h>
+#include <pthread.h>
 #include <string.h>
 
 #define SIGNED_BYTES 29u
@@ -30,26 +30,56 @@ struct mac {
     uint8_t bytes[SIGNATURE_BYTES];
 };
 
+#define BLOCK_BYTES 64u
+
+static EVP_MD *sha256;
+
+static void find_sha256(void)
+{
+    sha256 = EVP_MD_fetch(NULL, "SHA256", NULL);
+}
+
+// OpenSSL looks an algorithm up by its name each time it is not handed the one it found, which takes longer than the hash.
+static const EVP_MD *hash(void)
+{
+    static pthread_once_t once = PTHREAD_ONCE_INIT;
+    pthread_once(&once, find_sha256);
+    od_assert(sha256);
+    return sha256;
+}
+
+// Hashes the key, each byte changed by `pad`, and then `bytes`.
+static bool hash_keyed(EVP_MD_CTX *context, const struct od_secret *secret, uint8_t pad, const uint8_t *bytes,
+                       uint8_t digest[SIGNATURE_BYTES])
+{
+    _Static_assert(sizeof secret->bytes <= BLOCK_BYTES, "a longer key is hashed first");
+    uint8_t block[BLOCK_BYTES];
+    memset(block, pad, sizeof block);
+    for (size_t i = 0; i < sizeof secret->bytes; i++)
+        block[i] ^= secret->bytes[i];
+    bool ok = EVP_DigestInit_ex(context, hash(), NULL) == 1 && EVP_DigestUpdate(context, block, sizeof block) == 1 &&
+              EVP_DigestUpdate(context, bytes, SIGNATURE_BYTES) == 1 && EVP_DigestFinal_ex(context, digest, NULL) == 1;
+    OPENSSL_cleanse(block, sizeof block);
+    return ok;
+}
+
 static struct mac mac_of(const struct od_secret *secret, const char *purpose, const uint8_t *const *pieces,
                          const size_t *sizes, size_t count)
 {
     struct mac mac;
-    EVP_MD_CTX *inner = EVP_MD_CTX_new();
-    od_assert(inner); // a few hundred bytes; without them nothing can be authenticated
+    EVP_MD_CTX *context = EVP_MD_CTX_new();
+    od_assert(context); // a few hundred bytes; without them nothing can be authenticated
     uint8_t digest[SIGNATURE_BYTES];
-    unsigned length = 0;
-    bool ok = EVP_DigestInit_ex(inner, EVP_sha256(), NULL) == 1 &&
-              EVP_DigestUpdate(inner, purpose, strlen(purpose) + 1) == 1;
+    bool ok =
+        EVP_DigestInit_ex(context, hash(), NULL) == 1 && EVP_DigestUpdate(context, purpose, strlen(purpose) + 1) == 1;
     for (size_t i = 0; i < count && ok; i++) {
         uint64_t size = sizes[i];
-        ok = EVP_DigestUpdate(inner, &size, sizeof size) == 1 && EVP_DigestUpdate(inner, pieces[i], sizes[i]) == 1;
+        ok = EVP_DigestUpdate(context, &size, sizeof size) == 1 && EVP_DigestUpdate(context, pieces[i], sizes[i]) == 1;
     }
-    ok = ok && EVP_DigestFinal_ex(inner, digest, &length) == 1;
-    EVP_MD_CTX_free(inner);
-    od_assert(ok && length == sizeof digest);
-    length = 0;
-    od_assert(HMAC(EVP_sha256(), secret->bytes, sizeof secret->bytes, digest, sizeof digest, mac.bytes, &length) &&
-              length == sizeof mac.bytes);
+    ok = ok && EVP_DigestFinal_ex(context, digest, NULL) == 1 && hash_keyed(context, secret, 0x36, digest, digest) &&
+         hash_keyed(context, secret, 0x5c, digest, mac.bytes);
+    EVP_MD_CTX_free(context);
+    od_assert(ok);
     return mac;
 }
 
