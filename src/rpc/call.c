@@ -1,7 +1,7 @@
 // call.c - one call on the server: operations in flight, queued replies, callbacks in order. It begins in arrival.c.
 //
 // Invariants
-//   C1  A call is bound to one completion queue, whose one thread runs all its callbacks: they never overlap.
+//   C1  A call is bound to one completion queue, of which one thread at a time runs callbacks (queue.c): they never overlap.
 //   C2  At most one send-side and one read-side operation is in flight besides the close notice; whoever sets
 //       `sending` or `reading` under the lock starts the operation, outside the lock (gRPC may run release functions
 //       inside).

@@ -1,7 +1,6 @@
-// server.c - the gRPC server's life: port, credentials, completion-queue threads, stopping. Calls are in call.c.
+// server.c - the gRPC server's life: port, credentials, completion queues, stopping. Calls are in call.c, threads in queue.c.
 //
-// Each completion queue has exactly one thread (call.c relies on it). A server always keeps a few requests for new
-// calls open per queue; each is renewed as soon as it has been answered.
+// A server always keeps a few requests for new calls open per queue; each is renewed as soon as it has been answered.
 #include "rpc/server_internal.h"
 
 #include "base/alloc.h"
@@ -29,27 +28,7 @@
 #define FRAME_BYTES (4 * 1024 * 1024)
 #define LOOKAHEAD_BYTES (8 * 1024 * 1024)
 
-// ---- completion queues
-
-static void queue_thread(void *argument)
-{
-    struct od_queue *queue = argument;
-    uint64_t due = UINT64_MAX;
-    for (;;) {
-        uint64_t now = due == UINT64_MAX ? 0 : od_clock_ms();
-        gpr_timespec deadline =
-            due == UINT64_MAX ? gpr_inf_future(GPR_CLOCK_MONOTONIC) : od_rpc_deadline(due > now ? due - now : 1);
-        grpc_event event = grpc_completion_queue_next(queue->core, deadline, NULL);
-        if (event.type == GRPC_QUEUE_SHUTDOWN)
-            break;
-        if (event.type == GRPC_OP_COMPLETE) {
-            struct od_tag *tag = event.tag;
-            tag->run(tag, event.success != 0);
-        }
-        due = queue->delayed ? od_call_run_delayed(queue) : UINT64_MAX;
-    }
-    od_call_drop_delayed(queue);
-}
+// ---- calls
 
 static void accept_request(struct od_accept *accept)
 {
@@ -66,6 +45,7 @@ static void accept_request(struct od_accept *accept)
 static void on_arrived(struct od_tag *tag, bool ok)
 {
     struct od_accept *accept = (struct od_accept *)tag; // its first member
+    od_queue_arrived(accept->queue);
     if (ok)
         od_call_accept(accept);
     grpc_call_details_destroy(&accept->details);
@@ -218,7 +198,7 @@ static od_code start_threads(struct od_rpc_server *server, struct od_error *err)
 {
     od_code rc = OD_OK;
     for (unsigned i = 0; rc == OD_OK && i < server->queue_count; i++)
-        rc = od_thread_start(&server->queues[i].thread, "grpc-server", queue_thread, &server->queues[i], err);
+        rc = od_queue_start(&server->queues[i], err);
     return rc;
 }
 
@@ -253,7 +233,7 @@ od_code od_rpc_server_start(const struct od_rpc_server_options *options, struct 
     OD_TRY(od_auth_init(&server->auth, options->token, err));
     server->core = core_new(options->message_bytes_max);
     for (unsigned i = 0; i < threads; i++) {
-        server->queues[i].core = grpc_completion_queue_create_for_next(NULL);
+        od_queue_init(&server->queues[i]);
         server->queue_count++;
         grpc_server_register_completion_queue(server->core, server->queues[i].core, NULL);
     }
@@ -308,13 +288,9 @@ void od_rpc_server_stop(struct od_rpc_server *server, uint64_t drain_ms)
         (void)wait_quiet(server, UINT64_MAX);
     }
     for (unsigned i = 0; i < server->queue_count; i++)
-        grpc_completion_queue_shutdown(server->queues[i].core);
-    for (unsigned i = 0; i < server->queue_count; i++) {
-        if (server->queues[i].thread.started)
-            od_thread_join(&server->queues[i].thread);
-        else
-            queue_thread(&server->queues[i]); // returns when the queue is empty
-    }
+        od_queue_shutdown(&server->queues[i]);
+    for (unsigned i = 0; i < server->queue_count; i++)
+        od_queue_join(&server->queues[i]);
 }
 
 void od_rpc_server_free(struct od_rpc_server *server)
@@ -325,7 +301,7 @@ void od_rpc_server_free(struct od_rpc_server *server)
     if (server->core)
         grpc_server_destroy(server->core);
     for (unsigned i = 0; i < server->queue_count; i++)
-        grpc_completion_queue_destroy(server->queues[i].core);
+        od_queue_free(&server->queues[i]);
     od_auth_release(&server->auth);
     pthread_cond_destroy(&server->changed);
     pthread_mutex_destroy(&server->lock);

@@ -1,12 +1,12 @@
 // server.h (rpc) - a gRPC server on the C core: methods are rows of a table, calls are objects, nothing blocks.
 //
-// Completion-queue threads read messages, call the handlers below and never run SQL or wait; a handler hands its work
-// to an executor and returns. Replies may be sent from any thread. For each call the callbacks are serialised.
+// Completion-queue threads read messages and call the handlers below, which never run SQL or wait: a handler leaves its work
+// for after its return (od_rpc_run_here) or hands it to an executor. Replies may be sent from any thread. For each call the callbacks are serialised.
 //
 // States of a call: OPEN -> (HALF_CLOSED by the peer) -> FINISHED (od_call_finish/fail) ;  any -> GONE (peer left).
 // Every call that reached `start` ends in exactly one `closed`; after it no callback runs and the handler's context may
 // be freed. After od_call_finish or od_call_fail only `closed` follows.
-// Threads: all od_call_* functions are thread-safe and never block. Callbacks of one call all run on one thread, so
+// Threads: all od_call_* functions are thread-safe and never block. Callbacks of one call run one after another, so
 // they need no lock among themselves. The release functions of sent bytes run inside the transport, on any thread:
 // they must be quick and must not call od_call_*, od_stream_* or od_cancel_*.
 #ifndef OD_RPC_SERVER_H
@@ -64,6 +64,11 @@ void od_rpc_server_set_serving(struct od_rpc_server *server, bool serving);
 // No new calls; running ones may finish until the deadline, then they are cancelled. Blocks. Then free.
 void od_rpc_server_stop(struct od_rpc_server *server, uint64_t drain_ms);
 void od_rpc_server_free(struct od_rpc_server *server);
+
+// Only inside a callback: its thread will do this as soon as the callback has returned. The work may take any time and wait
+// for anything: another thread then goes on with the calls. False: not accepted, because such work would only be in the way of
+// other calls, or the caller is not in a callback; find another thread.
+OD_CHECKED bool od_rpc_run_here(void (*run)(void *argument), void *argument);
 
 // ---- one call
 void od_call_set_context(struct od_call *call, void *context);

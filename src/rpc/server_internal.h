@@ -2,8 +2,8 @@
 #ifndef OD_RPC_SERVER_INTERNAL_H
 #define OD_RPC_SERVER_INTERNAL_H
 
-#include "os/thread.h"
 #include "rpc/auth.h"
+#include "rpc/queue.h"
 #include "rpc/server.h"
 
 #include <grpc/grpc.h>
@@ -12,19 +12,6 @@
 #include <stdatomic.h>
 
 OD_BEGIN_C
-
-// What a completion queue hands back: every started operation points to one of these.
-struct od_tag {
-    void (*run)(struct od_tag *tag, bool ok);
-};
-
-// A completion queue and its one thread. Calls that wait for time to pass hang in `delayed`, first the one that is due
-// first; only the thread itself touches the list.
-struct od_queue {
-    grpc_completion_queue *core;
-    struct od_thread thread;
-    struct od_call *delayed, *delayed_last;
-};
 
 // A call that has arrived, as gRPC describes it.
 struct od_accept {
@@ -75,9 +62,6 @@ struct od_rpc_server {
 
 // arrival.c: takes the arrived call over.
 void od_call_accept(struct od_accept *accept);
-// call.c: runs what is due in queue->delayed. Returns when to come again (od_clock_ms; UINT64_MAX: nothing waits).
-uint64_t od_call_run_delayed(struct od_queue *queue);
-void od_call_drop_delayed(struct od_queue *queue);
 // server.c
 void od_server_call_begun(struct od_rpc_server *server);
 void od_server_call_ended(struct od_rpc_server *server);

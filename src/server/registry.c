@@ -71,13 +71,29 @@ void od_registry_admit(struct od_server *server)
     pthread_mutex_unlock(&server->lock);
 }
 
+static void run_here(void *argument)
+{
+    struct od_execution *execution = argument;
+    execution->job.run(&execution->job);
+}
+
+// Lock held. A short statement is over soonest on the thread that its request came on. Not one that waits for other requests:
+// members of a group, readers of uploads.
+static void start(struct od_execution *execution)
+{
+    struct od_server *server = execution->server;
+    bool waits = execution->task.group || server->uploads.count > 0;
+    if (waits || !od_rpc_run_here(run_here, execution))
+        od_workers_submit(server->executors, &execution->job);
+}
+
 // Lock held. False: turned away.
 static bool enter(struct od_execution *execution)
 {
     struct od_server *server = execution->server;
     enum od_slot_state state = od_admission_enter(&server->admission, &execution->slot, od_clock_ms());
     if (state == OD_SLOT_RUNNING)
-        od_workers_submit(server->executors, &execution->job);
+        start(execution);
     return state != OD_SLOT_OUT;
 }
 

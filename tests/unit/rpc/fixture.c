@@ -1,4 +1,4 @@
-// fixture.c - the test server of fixture.h: eight methods and the counters they keep.
+// fixture.c - the test server of fixture.h: ten methods and the counters they keep.
 
 #include "unit/rpc/fixture.h"
 
@@ -187,6 +187,60 @@ static void token_message(struct od_call *call, const uint8_t *data, size_t byte
     od_call_reply(call, &segment, 1, NULL, NULL);
 }
 
+// Work for the thread of the call: "wait" waits until /test.Service/Release has come, as only another thread can see it come.
+// The answer tells whether the work was accepted.
+struct work {
+    struct fixture *f;
+    struct od_call *call;
+    bool wait;
+};
+
+static void reply_text(struct od_call *call, const char *text)
+{
+    struct od_segment segment = {(const uint8_t *)text, strlen(text)};
+    od_call_reply(call, &segment, 1, NULL, NULL);
+}
+
+static void do_work(void *argument)
+{
+    struct work *work = argument;
+    struct fixture *f = work->f;
+    uint64_t end = od_clock_ms() + 20000;
+    seen(f, &f->works);
+    pthread_mutex_lock(&f->lock);
+    bool patient = true;
+    while (work->wait && !f->released && patient)
+        patient = od_cond_wait_until(&f->changed, &f->lock, end);
+    pthread_mutex_unlock(&f->lock);
+    reply_text(work->call, patient ? "here" : "nobody took over");
+    od_call_unref(work->call);
+    free(work);
+}
+
+static void work_message(struct od_call *call, const uint8_t *data, size_t bytes)
+{
+    struct work *work = malloc(sizeof *work);
+    *work = (struct work){od_call_context(call), od_call_ref(call), bytes == 4 && memcmp(data, "wait", 4) == 0};
+    if (od_rpc_run_here(do_work, work)) {
+        if (od_rpc_run_here(do_work, work))
+            fail_msg("two works of one callback");
+        return;
+    }
+    od_call_unref(call);
+    free(work);
+    reply_text(call, "not here");
+}
+
+static void release_message(struct od_call *call, const uint8_t *data, size_t bytes)
+{
+    struct fixture *f = od_call_context(call);
+    pthread_mutex_lock(&f->lock);
+    f->released = bytes == 0 || data[0] != '0';
+    pthread_cond_broadcast(&f->changed);
+    pthread_mutex_unlock(&f->lock);
+    reply_text(call, "done");
+}
+
 // The "body" of these tests begins at byte 1.
 static size_t layout_one(const uint8_t *head, size_t head_bytes, size_t message_bytes)
 {
@@ -194,7 +248,7 @@ static size_t layout_one(const uint8_t *head, size_t head_bytes, size_t message_
     return head_bytes && message_bytes ? 1 : 0;
 }
 
-enum { METHODS = 8 };
+enum { METHODS = 10 };
 
 void fixture_start(struct fixture *f, const struct od_rpc_server_options *options, const char *token)
 {
@@ -211,6 +265,8 @@ void fixture_start(struct fixture *f, const struct od_rpc_server_options *option
     methods[5].name = "/test.Service/Fail", methods[5].message = fail_message;
     methods[6].name = "/test.Service/Token", methods[6].message = token_message, methods[6].public_access = true;
     methods[7].name = "/test.Service/Stall", methods[7].message = hold_message, methods[7].half_closed = on_half_closed;
+    methods[8].name = "/test.Service/Work", methods[8].message = work_message;
+    methods[9].name = "/test.Service/Release", methods[9].message = release_message;
 
     memset(f, 0, sizeof *f);
     pthread_mutex_init(&f->lock, NULL);

@@ -16,7 +16,8 @@ struct fixture {
     // What the handlers have seen; under the lock.
     pthread_mutex_t lock;
     pthread_cond_t changed;
-    unsigned started, messages, half_closed, closed, cancelled;
+    unsigned started, messages, half_closed, closed, cancelled, works;
+    bool released; // /test.Service/Release has come
     uint64_t bytes;
     uint64_t unsent_max;
     char peer[128], identity[128], header[128];
