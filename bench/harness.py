@@ -13,6 +13,7 @@ from pathlib import Path
 from cases_server import SERVER_BENCHES
 import cases
 import features
+import split
 from machine import HOME, TOKEN, await_port, cpu_of, free_port, loopback, middle, peak_of, same, short
 from sessions import Attached
 from subjects import SUBJECTS, Native, Quack, attached_file, loaded
@@ -20,7 +21,7 @@ from workload import TABLES
 
 ENTRY = Path(__file__).resolve().with_name("run.py")
 QUIET_LIMIT_S = {"tpch": 90, "features": 60}
-BENCHES = {name[6:]: function for module in (cases, features)
+BENCHES = {name[6:]: function for module in (cases, features, split)
            for name, function in vars(module).items() if name.startswith("bench_")} | SERVER_BENCHES
 
 
@@ -164,7 +165,7 @@ class Run:
         spec = {"subject": self.subject.name, "bench": self.bench, "port": self.port, "sf": self.args.sf,
                 "runs": self.args.runs, "budget": self.args.budget,
                 "native": str(self.folder / "native.duckdb"), "file": str(self.folder / "served.duckdb"),
-                "server_pid": self.server.pid if self.server else 0, "queries": queries}
+                "server_pid": self.server.pid if self.server else 0, "queries": queries, "seed": self.args.seed}
         child = subprocess.Popen([self.python, str(ENTRY), "_client", json.dumps(spec)],
                                  stdout=subprocess.PIPE, stderr=sys.stderr, text=True)
         lines = queue.Queue()
@@ -199,7 +200,7 @@ class Run:
             yield {"case": case, "error": outcome}
 
     def results(self):
-        queries = tpch_queries() if self.bench == "tpch" else []
+        queries = tpch_queries() if self.bench in ("tpch", "split") else []
         while True:
             lost = None
             for result in self.client(queries):
@@ -213,7 +214,7 @@ class Run:
                     lost = result["case"]
                 yield result
             rest = [q for q in queries if lost and f"q{q[0]:02}" > lost]
-            if not lost or not rest or (self.server and self.server.poll() is not None):
+            if not lost or not rest or self.bench == "split" or (self.server and self.server.poll() is not None):
                 return
             queries = rest
 

@@ -6,6 +6,8 @@ import json
 import platform
 import sys
 
+import report_split
+
 # case -> (what, bar as text, test over (ours, all results of the case by subject))
 BARS = {
     "scan arrow": ("lineitem (6,001,215 rows) as Arrow in the client", "<= 1.4x native",
@@ -58,7 +60,8 @@ def table(rows):
 
 
 def main():
-    results = [json.loads(line) for line in open(sys.argv[1])]
+    everything = [json.loads(line) for line in open(sys.argv[1])]
+    results = [result for result in everything if not report_split.of_split(result)]
     cases, subjects = {}, []
     for result in results:
         key = f"{result['case']} (SF10)" if result.get("sf", 1) > 1 and "case" in result else result.get("case", "start")
@@ -70,7 +73,7 @@ def main():
     print("Made by `make bench` (`bench/run`); do not edit. Every figure is a ratio to the same work by DuckDB in the client's")
     print("own process (\"native\"), timed in turns in the same minutes; medians, absolute values in brackets.")
     print("One system's cases of one bench are of one run; between benches and systems compare ratios, not seconds.")
-    loads = [r["load"] for r in results if "load" in r]
+    loads = [r["load"] for r in everything if "load" in r]
     print(f"Machine: {platform.machine()}, load average {min(loads, default=0)} to {max(loads, default=0)}.\n")
     print("## Against the bars\n")
     rows = [["what", "bar", "met", *subjects]]
@@ -82,7 +85,8 @@ def main():
         met = "no" if "error" in ours or not test(ours, by) else "yes"
         rows.append([what, bar, met, *(figure(by[s]) if s in by else "" for s in subjects)])
     print(table(rows))
-    print("\n## Everything measured\n")
+    print("\n" + report_split.section(everything, table))
+    print("## Everything measured\n")
     rows = [["bench", "case", *subjects]]
     for case, by in cases.items():
         bench = next(iter(by.values()))["bench"]

@@ -23,9 +23,11 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--subject", default="all", help="all, or of " + ", ".join(SUBJECTS))
     parser.add_argument("--bench", default="all", help="all, or of " + ", ".join(BENCHES))
-    parser.add_argument("--sf", type=int, default=1, help="TPC-H scale factor (default 1)")
+    parser.add_argument("--sf", type=lambda text: int(text) if text.isdigit() else float(text), default=1,
+                        help="TPC-H scale factor (default 1)")
     parser.add_argument("--runs", type=int, default=3, help="runs of each case (default 3)")
-    parser.add_argument("--budget", type=float, default=30, help="seconds after which a case takes no further run")
+    parser.add_argument("--budget", type=float, default=30, help="seconds after which a case takes no further run, and `split` no further pair on a network")
+    parser.add_argument("--seed", type=int, default=1, help="of what `split` draws (default 1)")
     args = parser.parse_args()
     subjects = [n for n in SUBJECTS ] if args.subject == "all" else args.subject.split(",")
     benches = list(BENCHES) if args.bench == "all" else args.bench.split(",")

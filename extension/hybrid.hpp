@@ -1,11 +1,11 @@
 // hybrid.hpp - plans that read both sides: which parts of them run on a server, as one statement each.
 //
-// Before DuckDB's optimizers run, inner joins are regrouped so that relations of one server meet first
-// (hybrid_regroup.cpp), src/plan is told of the plan and says where each operator is cheapest (hybrid_place.cpp), and each
-// part that is to run on a server becomes one scan of its text (hybrid_fold.cpp; the text is made by hybrid_unparse.cpp).
-// Local rows such a part reads are collected first and sent with it (hybrid_input.cpp). The optimizers then push columns,
-// filters and the keys of joins into these scans as they do for tables. What has no exact text stays as it is: scans of
-// tables, computed here.
+// Before DuckDB's optimizers run, conditions are brought down to what they are about (hybrid_sink.cpp), inner joins are
+// regrouped so that relations of one server meet first (hybrid_regroup.cpp), src/plan is told of the plan and says where
+// each operator is cheapest (hybrid_placer.hpp), and each part that is to run on a server becomes one scan of its text
+// (hybrid_fold.cpp; the text is made by hybrid_unparse.cpp). Local rows such a part reads are collected first and sent with
+// it (hybrid_input.cpp). The optimizers then push columns, filters and the keys of joins into these scans as they do for
+// tables. What has no exact text stays as it is: scans of tables, computed here.
 #ifndef OPENDUCK_EXTENSION_HYBRID_HPP
 #define OPENDUCK_EXTENSION_HYBRID_HPP
 
@@ -47,6 +47,9 @@ void Append(Replacements &to, Replacements from);
 
 //! Operators whose inputs stay as they are: they run them many times, or look into them.
 bool KeepsItsInputs(const LogicalOperator &op);
+
+//! Puts conditions of a WHERE below the joins that its subqueries have become. Types are resolved before and after.
+void SinkConditions(unique_ptr<LogicalOperator> &op);
 
 //! Brings relations of one server together within trees of inner joins. Types are resolved before and after.
 Replacements RegroupJoins(OptimizerExtensionInput &input, unique_ptr<LogicalOperator> &op);

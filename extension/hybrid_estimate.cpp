@@ -5,7 +5,8 @@
 #include "duckdb/planner/expression_iterator.hpp"
 #include "duckdb/planner/operator/list.hpp"
 #include "duckdb/storage/statistics/base_statistics.hpp"
-#include "scan.hpp"
+#include "duckdb/execution/expression_executor.hpp"
+#include "hybrid_statistics.hpp"
 
 #include <algorithm>
 #include <cmath>
@@ -51,18 +52,27 @@ optional_ptr<const ColumnEstimate> ColumnOf(const Expression &expression, const 
 	return nullptr;
 }
 
-double Groups(const vector<unique_ptr<Expression>> &groups, const PlanEstimate &input) {
-	double result = 1;
-	for (auto &group : groups) {
-		auto column = ColumnOf(*group, input);
-		result *= column && column->distinct > 0 ? column->distinct : std::pow(input.rows, GROUPING_POWER);
-	}
-	return std::min(result, input.rows);
-}
-
 ColumnEstimate OfExpression(const Expression &expression, const PlanEstimate &input) {
 	auto column = ColumnOf(expression, input);
-	return {BytesOf(expression.return_type), column ? column->distinct : 0};
+	ColumnEstimate result;
+	if (column) {
+		result = *column;
+	}
+	if (!column || expression.GetExpressionClass() == ExpressionClass::BOUND_CAST) {
+		result.bytes = BytesOf(expression.return_type);
+	}
+	return result;
+}
+
+ColumnStatistic LocalStatistic(ClientContext &context, LogicalGet &get, const ColumnIndex &column) {
+	unique_ptr<BaseStatistics> statistics;
+	if (get.function.statistics_extended) {
+		TableFunctionGetStatisticsInput input(get.bind_data.get(), column);
+		statistics = get.function.statistics_extended(context, input);
+	} else if (get.function.statistics) {
+		statistics = get.function.statistics(context, get.bind_data.get(), column.GetPrimaryIndex());
+	}
+	return statistics ? StatisticOf(*statistics) : ColumnStatistic();
 }
 
 void EstimateScan(ClientContext &context, LogicalGet &get, PlanEstimate &result) {
@@ -73,39 +83,71 @@ void EstimateScan(ClientContext &context, LogicalGet &get, PlanEstimate &result)
 		result.rows = UNKNOWN_ROWS; // the catalog does not say it of views
 	}
 	auto &ids = get.GetColumnIds();
+	shared_ptr<const vector<ColumnStatistic>> server;
+	if (IsScan(get.function)) {
+		server = StatisticsOf(get.bind_data->Cast<ScanBindData>());
+	}
 	for (idx_t i = 0; i < result.columns.size() && i < ids.size(); i++) {
-		if (!get.function.statistics || IsScan(get.function) || ids[i].IsVirtualColumn()) {
+		if (ids[i].IsVirtualColumn()) {
 			continue;
 		}
-		auto statistics = get.function.statistics(context, get.bind_data.get(), ids[i].GetPrimaryIndex());
-		if (statistics) {
-			auto distinct = static_cast<double>(statistics->GetDistinctCount());
-			result.columns[i].distinct = std::min(distinct, result.rows);
+		auto id = ids[i].GetPrimaryIndex();
+		ColumnStatistic statistic;
+		if (server && id < server->size()) {
+			statistic = (*server)[id];
+		} else if (!IsScan(get.function)) {
+			statistic = LocalStatistic(context, get, ids[i]);
 		}
+		auto &column = result.columns[i];
+		column.distinct = std::min(statistic.distinct, result.rows);
+		column.domain = column.distinct;
+		column.bytes = statistic.bytes > 0 ? statistic.bytes : column.bytes;
+		column.has_range = statistic.has_range;
+		column.low = statistic.low;
+		column.high = statistic.high;
 	}
-}
-
-double JoinRows(const JoinEstimate &keys, double left, double right) {
-	if (keys.equalities == 0) {
-		return left * right;
-	}
-	auto result = left * right / std::max(1.0, std::max(keys.distinct[0], keys.distinct[1]));
-	return result * std::pow(0.7, static_cast<double>(keys.equalities - 1));
 }
 
 } // namespace
 
-double PlanEstimate::RowBytes() const {
-	double result = 0;
-	for (auto &column : columns) {
-		result += column.bytes;
+double PlanEstimate::RowBytes(const column_binding_set_t &used) const {
+	double result = 1;
+	for (idx_t i = 0; i < columns.size(); i++) {
+		result += used.count(bindings[i]) ? columns[i].bytes : 0;
 	}
 	return result;
 }
 
-JoinEstimate EstimateJoinKeys(const vector<unique_ptr<Expression>> &conditions, const PlanEstimate &left,
+vector<const Expression *> PointersTo(const vector<unique_ptr<Expression>> &expressions) {
+	vector<const Expression *> result;
+	for (auto &expression : expressions) {
+		result.push_back(expression.get());
+	}
+	return result;
+}
+
+double JoinEstimate::Rows(double left, double right) const {
+	return equalities ? left * right / domain : left * right;
+}
+
+double JoinEstimate::Kept(idx_t side) const {
+	return equalities ? std::min(1.0, distinct[1 - side] / domain) : 1;
+}
+
+double EstimateGroups(const vector<unique_ptr<Expression>> &groups, const PlanEstimate &input) {
+	double result = 1;
+	for (auto &group : groups) {
+		auto column = ColumnOf(*group, input);
+		result *= column && column->distinct > 0 ? column->distinct : std::pow(input.rows, GROUPING_POWER);
+	}
+	return std::min(result, input.rows);
+}
+
+JoinEstimate EstimateJoinKeys(const vector<const Expression *> &conditions, const PlanEstimate &left,
                               const PlanEstimate &right) {
 	JoinEstimate result;
+	double product[2] = {1, 1}, widest = 1;
+	result.key_bytes = 0;
 	for (auto &condition : conditions) {
 		if (condition->GetExpressionType() != ExpressionType::COMPARE_EQUAL &&
 		    condition->GetExpressionType() != ExpressionType::COMPARE_NOT_DISTINCT_FROM) {
@@ -129,44 +171,107 @@ JoinEstimate EstimateJoinKeys(const vector<unique_ptr<Expression>> &conditions, 
 		} else if (second == 0) {
 			second = std::min(right.rows, std::max(first, std::pow(right.rows, JOIN_KEY_POWER)));
 		}
-		if (result.equalities == 0 || first > result.distinct[0]) {
-			result.distinct[0] = first;
-		}
-		if (result.equalities == 0 || second > result.distinct[1]) {
-			result.distinct[1] = second;
-		}
-		result.key_bytes = std::max(a->bytes, b->bytes);
+		result.used.insert(condition);
+		product[0] *= first;
+		product[1] *= second;
+		widest = std::max({widest, first, second, a->domain, b->domain});
+		result.key_bytes += std::max(a->bytes, b->bytes);
 		result.equalities++;
+	}
+	result.distinct[0] = std::min(product[0], left.rows);
+	result.distinct[1] = std::min(product[1], right.rows);
+	result.domain = widest;
+	if (result.equalities > 1) { // of several columns together: most likely the key of the smaller side, again
+		result.domain = std::max(widest, std::min(result.distinct[0], result.distinct[1]));
 	}
 	return result;
 }
 
-double EstimateSelectivity(const Expression &condition, const PlanEstimate &input) {
-	switch (condition.GetExpressionType()) {
-	case ExpressionType::CONJUNCTION_AND: {
-		double result = 1;
-		for (auto &child : condition.Cast<BoundConjunctionExpression>().children) {
-			result *= EstimateSelectivity(*child, input);
+//===--------------------------------------------------------------------===//
+// Conditions
+//===--------------------------------------------------------------------===//
+namespace {
+
+constexpr double EQUAL_PART = 0.05;
+constexpr double RANGE_PART = 0.3;
+constexpr double PATTERN_PART = 0.1;
+constexpr double OTHER_PART = 0.3;
+
+bool ConstantPlace(ClientContext &context, const Expression &expression, double &out) {
+	Value value;
+	return expression.IsFoldable() && !expression.HasParameter() &&
+	       ExpressionExecutor::TryEvaluateScalar(context, expression, value) && PlaceOf(value, out);
+}
+
+//! What conditions leave of a column's range, on a scale from 0 to 1.
+struct LeftOfRange {
+	double low = 0, high = 1;
+};
+
+//! A comparison of a column with constants, if the column's range is known: narrows what is left of it.
+bool Narrow(ClientContext &context, const Expression &condition, const PlanEstimate &input,
+            std::map<const ColumnEstimate *, LeftOfRange> &left) {
+	optional_ptr<const ColumnEstimate> column;
+	double from = 0, to = 0;
+	bool has_from = false, has_to = false;
+	if (condition.GetExpressionType() == ExpressionType::COMPARE_BETWEEN) {
+		auto &between = condition.Cast<BoundBetweenExpression>();
+		column = ColumnOf(*between.input, input);
+		has_from = ConstantPlace(context, *between.lower, from);
+		has_to = ConstantPlace(context, *between.upper, to);
+	} else if (condition.GetExpressionClass() == ExpressionClass::BOUND_COMPARISON) {
+		auto &comparison = condition.Cast<BoundComparisonExpression>();
+		auto type = comparison.GetExpressionType();
+		auto other = comparison.right.get();
+		column = ColumnOf(*comparison.left, input);
+		if (!column) {
+			column = ColumnOf(*comparison.right, input);
+			other = comparison.left.get();
+			type = FlipComparisonExpression(type);
 		}
-		return result;
+		if (type == ExpressionType::COMPARE_LESSTHAN || type == ExpressionType::COMPARE_LESSTHANOREQUALTO) {
+			has_to = ConstantPlace(context, *other, to);
+		} else if (type == ExpressionType::COMPARE_GREATERTHAN ||
+		           type == ExpressionType::COMPARE_GREATERTHANOREQUALTO) {
+			has_from = ConstantPlace(context, *other, from);
+		}
 	}
+	if (!column || !column->has_range || column->high <= column->low || (!has_from && !has_to)) {
+		return false;
+	}
+	auto &range = left[column.get()];
+	auto width = column->high - column->low;
+	if (has_from) {
+		range.low = std::max(range.low, (from - column->low) / width);
+	}
+	if (has_to) {
+		range.high = std::min(range.high, (to - column->low) / width);
+	}
+	return true;
+}
+
+double SelectivityOf(ClientContext &context, const Expression &condition, const PlanEstimate &input) {
+	switch (condition.GetExpressionType()) {
+	case ExpressionType::CONJUNCTION_AND:
+		return EstimateSelectivity(context, condition.Cast<BoundConjunctionExpression>().children, input);
 	case ExpressionType::CONJUNCTION_OR: {
 		double none = 1;
 		for (auto &child : condition.Cast<BoundConjunctionExpression>().children) {
-			none *= 1 - EstimateSelectivity(*child, input);
+			none *= 1 - SelectivityOf(context, *child, input);
 		}
 		return 1 - none;
 	}
-	case ExpressionType::COMPARE_EQUAL: {
+	case ExpressionType::COMPARE_EQUAL:
+	case ExpressionType::COMPARE_NOT_DISTINCT_FROM: {
 		auto &comparison = condition.Cast<BoundComparisonExpression>();
-		auto column = ColumnOf(*comparison.left, input);
-		column = column ? column : ColumnOf(*comparison.right, input);
-		return column && column->distinct > 0 ? 1 / column->distinct : 0.05;
+		auto a = ColumnOf(*comparison.left, input), b = ColumnOf(*comparison.right, input);
+		auto distinct = std::max(a ? a->distinct : 0, b ? b->distinct : 0);
+		return distinct > 0 ? 1 / distinct : EQUAL_PART;
 	}
 	case ExpressionType::COMPARE_IN: {
 		auto &in = condition.Cast<BoundOperatorExpression>();
 		auto column = ColumnOf(*in.children[0], input);
-		auto one = column && column->distinct > 0 ? 1 / column->distinct : 0.05;
+		auto one = column && column->distinct > 0 ? 1 / column->distinct : EQUAL_PART;
 		return std::min(0.5, one * static_cast<double>(in.children.size() - 1));
 	}
 	case ExpressionType::COMPARE_LESSTHAN:
@@ -174,17 +279,63 @@ double EstimateSelectivity(const Expression &condition, const PlanEstimate &inpu
 	case ExpressionType::COMPARE_LESSTHANOREQUALTO:
 	case ExpressionType::COMPARE_GREATERTHANOREQUALTO:
 	case ExpressionType::COMPARE_BETWEEN:
-		return 0.3;
+		return RANGE_PART;
 	case ExpressionType::OPERATOR_IS_NULL:
 		return 0.1;
+	case ExpressionType::OPERATOR_NOT:
+		return 1 - SelectivityOf(context, *condition.Cast<BoundOperatorExpression>().children[0], input);
 	case ExpressionType::COMPARE_NOTEQUAL:
 	case ExpressionType::OPERATOR_IS_NOT_NULL:
-	case ExpressionType::OPERATOR_NOT:
 		return 0.9;
+	case ExpressionType::BOUND_COLUMN_REF: {
+		auto column = ColumnOf(condition, input);
+		return column ? column->truth : OTHER_PART;
+	}
+	case ExpressionType::BOUND_FUNCTION: {
+		auto &name = condition.Cast<BoundFunctionExpression>().function.name;
+		return !name.empty() && name[0] == '!' ? 1 - PATTERN_PART : PATTERN_PART; // "!~~" is NOT LIKE
+	}
 	default:
-		return 0.3;
+		return OTHER_PART;
 	}
 }
+
+} // namespace
+
+double EstimateSelectivity(ClientContext &context, const vector<unique_ptr<Expression>> &conditions,
+                           const PlanEstimate &input) {
+	double result = 1;
+	std::map<const ColumnEstimate *, LeftOfRange> left;
+	for (auto &condition : conditions) {
+		if (!Narrow(context, *condition, input, left)) {
+			result *= SelectivityOf(context, *condition, input);
+		}
+	}
+	for (auto &entry : left) {
+		// However little is left, some value is.
+		auto least = entry.first->distinct > 0 ? 1 / entry.first->distinct : 0.001;
+		result *= std::min(1.0, std::max(least, entry.second.high - entry.second.low));
+	}
+	return result;
+}
+
+//===--------------------------------------------------------------------===//
+// Operators
+//===--------------------------------------------------------------------===//
+namespace {
+
+vector<unique_ptr<Expression>> OtherConditions(const vector<unique_ptr<Expression>> &conditions,
+                                               const JoinEstimate &keys) {
+	vector<unique_ptr<Expression>> result;
+	for (auto &condition : conditions) {
+		if (!keys.used.count(condition.get())) {
+			result.push_back(condition->Copy());
+		}
+	}
+	return result;
+}
+
+} // namespace
 
 PlanEstimate EstimatePlan(ClientContext &context, LogicalOperator &op, const vector<const PlanEstimate *> &inputs,
                           const vector<unique_ptr<Expression>> &conditions) {
@@ -218,13 +369,12 @@ PlanEstimate EstimatePlan(ClientContext &context, LogicalOperator &op, const vec
 		break;
 	case LogicalOperatorType::LOGICAL_FILTER:
 		if (inputs.size() == 2) { // over a product: a join
-			auto keys = EstimateJoinKeys(conditions, *inputs[0], *inputs[1]);
-			result.rows = JoinRows(keys, inputs[0]->rows, inputs[1]->rows);
+			auto keys = EstimateJoinKeys(PointersTo(conditions), *inputs[0], *inputs[1]);
+			result.rows = keys.Rows(inputs[0]->rows, inputs[1]->rows);
+			result.rows *= EstimateSelectivity(context, OtherConditions(conditions, keys), result);
 			break;
 		}
-		for (auto &condition : conditions) {
-			result.rows *= EstimateSelectivity(*condition, *inputs[0]);
-		}
+		result.rows *= EstimateSelectivity(context, conditions, *inputs[0]);
 		break;
 	case LogicalOperatorType::LOGICAL_PROJECTION:
 		for (idx_t i = 0; i < op.expressions.size() && i < result.columns.size(); i++) {
@@ -233,14 +383,14 @@ PlanEstimate EstimatePlan(ClientContext &context, LogicalOperator &op, const vec
 		break;
 	case LogicalOperatorType::LOGICAL_AGGREGATE_AND_GROUP_BY: {
 		auto &aggregate = op.Cast<LogicalAggregate>();
-		result.rows = aggregate.groups.empty() ? 1 : Groups(aggregate.groups, *inputs[0]);
+		result.rows = aggregate.groups.empty() ? 1 : EstimateGroups(aggregate.groups, *inputs[0]);
 		for (idx_t i = 0; i < aggregate.groups.size() && i < result.columns.size(); i++) {
 			result.columns[i] = OfExpression(*aggregate.groups[i], *inputs[0]);
 		}
 		break;
 	}
 	case LogicalOperatorType::LOGICAL_DISTINCT:
-		result.rows = Groups(op.Cast<LogicalDistinct>().distinct_targets, *inputs[0]);
+		result.rows = EstimateGroups(op.Cast<LogicalDistinct>().distinct_targets, *inputs[0]);
 		break;
 	case LogicalOperatorType::LOGICAL_LIMIT: {
 		auto &limit = op.Cast<LogicalLimit>();
@@ -262,11 +412,11 @@ PlanEstimate EstimatePlan(ClientContext &context, LogicalOperator &op, const vec
 	case LogicalOperatorType::LOGICAL_COMPARISON_JOIN:
 	case LogicalOperatorType::LOGICAL_DELIM_JOIN: {
 		auto left = inputs[0]->rows, right = inputs[1]->rows;
-		auto keys = EstimateJoinKeys(conditions, *inputs[0], *inputs[1]);
-		auto rows = JoinRows(keys, left, right);
+		auto keys = EstimateJoinKeys(PointersTo(conditions), *inputs[0], *inputs[1]);
+		auto rows = keys.Rows(left, right);
 		switch (op.Cast<LogicalJoin>().join_type) {
 		case JoinType::INNER:
-			result.rows = rows;
+			result.rows = rows * EstimateSelectivity(context, OtherConditions(conditions, keys), result);
 			break;
 		case JoinType::LEFT:
 			result.rows = std::max(rows, left);
@@ -278,11 +428,14 @@ PlanEstimate EstimatePlan(ClientContext &context, LogicalOperator &op, const vec
 			result.rows = std::max(rows, left + right);
 			break;
 		case JoinType::SEMI:
-			result.rows =
-			    keys.equalities ? left * std::min(1.0, keys.distinct[1] / std::max(1.0, keys.distinct[0])) : left;
+			result.rows = left * keys.Kept(0);
 			break;
 		case JoinType::ANTI:
-			result.rows = left / 2;
+			result.rows = left * std::max(1 - keys.Kept(0), 0.1);
+			break;
+		case JoinType::MARK: // the last column says who has a partner
+			result.rows = left;
+			result.columns.back().truth = keys.equalities ? keys.Kept(0) : OTHER_PART;
 			break;
 		default:
 			result.rows = left;
@@ -302,6 +455,43 @@ PlanEstimate EstimatePlan(ClientContext &context, LogicalOperator &op, const vec
 	return result;
 }
 
+vector<unique_ptr<Expression>> ConditionsOf(const LogicalOperator &op) {
+	vector<unique_ptr<Expression>> result;
+	switch (op.type) {
+	case LogicalOperatorType::LOGICAL_FILTER:
+		for (auto &expression : op.expressions) {
+			result.push_back(expression->Copy());
+		}
+		break;
+	case LogicalOperatorType::LOGICAL_COMPARISON_JOIN:
+	case LogicalOperatorType::LOGICAL_DELIM_JOIN:
+		for (auto &condition : op.Cast<LogicalComparisonJoin>().conditions) {
+			result.push_back(make_uniq<BoundComparisonExpression>(condition.comparison, condition.left->Copy(),
+			                                                      condition.right->Copy()));
+		}
+		break;
+	case LogicalOperatorType::LOGICAL_ANY_JOIN:
+		result.push_back(op.Cast<LogicalAnyJoin>().condition->Copy());
+		break;
+	default:
+		break;
+	}
+	LogicalFilter::SplitPredicates(result);
+	return result;
+}
+
+PlanEstimate EstimateTree(ClientContext &context, LogicalOperator &op) {
+	vector<PlanEstimate> below;
+	for (auto &child : op.children) {
+		below.push_back(EstimateTree(context, *child));
+	}
+	vector<const PlanEstimate *> inputs;
+	for (auto &input : below) {
+		inputs.push_back(&input);
+	}
+	return EstimatePlan(context, op, inputs, ConditionsOf(op));
+}
+
 void EstimateWork(enum od_plan_kind kind, struct od_plan_op &op) {
 	switch (kind) {
 	case OD_PLAN_SCAN:
@@ -314,8 +504,8 @@ void EstimateWork(enum od_plan_kind kind, struct od_plan_op &op) {
 		op.cpu_in_s = 4e-9;
 		break;
 	case OD_PLAN_JOIN:
-		op.cpu_in_s = 20e-9;
-		op.cpu_out_s = 10e-9;
+		op.cpu_in_s = 12e-9;
+		op.cpu_out_s = 25e-9;
 		break;
 	case OD_PLAN_AGGREGATE:
 		op.cpu_in_s = 15e-9;

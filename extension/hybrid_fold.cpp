@@ -11,6 +11,7 @@
 #include "hybrid.hpp"
 #include "hybrid_explain.hpp"
 #include "hybrid_input.hpp"
+#include "hybrid_statistics.hpp"
 #include "scan.hpp"
 #include "state.hpp"
 
@@ -250,6 +251,8 @@ void MakeParts(OptimizerExtensionInput &input, unique_ptr<LogicalOperator> &plan
 	}
 	ForgetPlacement(input.context);
 	plan->ResolveOperatorTypes();
+	LearnStatistics(input.context, *plan);
+	SinkConditions(plan);
 	RegroupJoins(input, plan);
 	auto wish = WishOf(placement);
 	Value own;

@@ -65,7 +65,8 @@ SentInputs::SentInputs(ClientContext &context, const shared_ptr<Remote> &remote,
 			stream->input = input;
 			stream->knowledge = KnowledgeOf(remote->Options());
 			columns = "*";
-			source = " FROM openduck_upload(" + TextLiteral(stream->upload->Id()) + ")";
+			source = " FROM openduck_upload(" + TextLiteral(stream->upload->Id()) +
+			         ", rows := " + std::to_string(input->rows->Count()) + ")";
 			streams.push_back(std::move(stream));
 		}
 		text += (text.empty() ? "" : "\n") + input->name +

@@ -1,22 +1,31 @@
 // hybrid_regroup.cpp - the relations of one server meet before they cross; see hybrid.hpp.
 //
 // A tree of inner joins that reads more than one database is taken apart into relations and conditions and put together
-// again: each condition as low as it can be, relations of one server that equalities connect joined to each other first,
-// then everything else, connected relations before unconnected ones and small ones before large ones. The join order within
-// a server, and of what is joined here, is chosen anew by the optimizers; only what stands together matters. A projection
-// above keeps the columns in their old order, for operators that count columns instead of naming them.
+// again: each condition as low as it can be, relations of one server that equalities connect joined to each other first
+// (unless that gives many more rows than they have), then everything else, connected relations before unconnected ones;
+// those that give few rows first. The join order within a server, and of what is joined here, is chosen anew by the optimizers;
+// only what stands together matters. A projection above keeps the columns in their old order, for operators that count
+// columns instead of naming them.
 #include "duckdb/optimizer/optimizer.hpp"
 #include "duckdb/planner/binder.hpp"
 #include "duckdb/planner/expression/list.hpp"
 #include "duckdb/planner/expression_iterator.hpp"
 #include "duckdb/planner/operator/list.hpp"
 #include "hybrid.hpp"
+#include "hybrid_estimate.hpp"
 
 #include <set>
 
 namespace openduck {
 
 namespace {
+
+//! Relations of one server whose join has so many times the rows of the larger one are not joined for their own sake.
+constexpr double MULTIPLIED = 4;
+
+//! What a condition of the form (a AND b) OR (c AND d) says of one relation alone, if a and c are about it: a OR c. It holds
+//! wherever the whole does.
+unique_ptr<Expression> PartAbout(const Expression &condition, const vector<ColumnBinding> &relation);
 
 class Regrouper {
 public:
@@ -28,7 +37,7 @@ private:
 	struct Tree {
 		unique_ptr<LogicalOperator> plan;
 		std::set<idx_t> members;
-		idx_t rows;
+		PlanEstimate estimate;
 	};
 	struct Condition {
 		unique_ptr<Expression> expression; // empty: it is in the tree
@@ -39,9 +48,11 @@ private:
 	static void Collect(unique_ptr<LogicalOperator> &op, vector<unique_ptr<LogicalOperator> *> &relations,
 	                    vector<unique_ptr<Expression>> &conditions);
 	static void AddConditions(Tree &tree, vector<Condition> &conditions);
-	static void Join(Tree &tree, Tree other, vector<Condition> &conditions);
+	void Join(Tree &tree, Tree other, vector<Condition> &conditions);
 	static bool Connects(const Condition &condition, const Tree &tree, const Tree &other);
-	static void JoinAll(vector<Tree> &trees, vector<Condition> &conditions, bool only_connected);
+	//! True: equalities connect the two; rows: of their join.
+	static bool EstimateJoin(const Tree &tree, const Tree &other, const vector<Condition> &conditions, double &rows);
+	void JoinAll(vector<Tree> &trees, vector<Condition> &conditions, bool of_one_server);
 	bool Regroup(unique_ptr<LogicalOperator> &op, Replacements &replacements);
 
 	OptimizerExtensionInput &input;
@@ -93,6 +104,49 @@ void Regrouper::Collect(unique_ptr<LogicalOperator> &op, vector<unique_ptr<Logic
 	}
 }
 
+bool IsAbout(const Expression &expression, const vector<ColumnBinding> &relation, bool &any) {
+	if (expression.GetExpressionClass() == ExpressionClass::BOUND_COLUMN_REF) {
+		auto &binding = expression.Cast<BoundColumnRefExpression>().binding;
+		any = true;
+		return std::find(relation.begin(), relation.end(), binding) != relation.end();
+	}
+	bool result = true;
+	ExpressionIterator::EnumerateChildren(
+	    expression, [&](const Expression &child) { result = result && IsAbout(child, relation, any); });
+	return result;
+}
+
+unique_ptr<Expression> PartAbout(const Expression &condition, const vector<ColumnBinding> &relation) {
+	bool any = false;
+	if (condition.GetExpressionType() == ExpressionType::CONJUNCTION_OR) {
+		auto result = make_uniq<BoundConjunctionExpression>(ExpressionType::CONJUNCTION_OR);
+		for (auto &child : condition.Cast<BoundConjunctionExpression>().children) {
+			auto part = PartAbout(*child, relation);
+			if (!part) {
+				return nullptr;
+			}
+			result->children.push_back(std::move(part));
+		}
+		return std::move(result);
+	}
+	if (condition.GetExpressionType() == ExpressionType::CONJUNCTION_AND) {
+		unique_ptr<Expression> result;
+		for (auto &child : condition.Cast<BoundConjunctionExpression>().children) {
+			auto part = PartAbout(*child, relation);
+			if (part && result) {
+				result = make_uniq<BoundConjunctionExpression>(ExpressionType::CONJUNCTION_AND, std::move(result),
+				                                               std::move(part));
+			} else if (part) {
+				result = std::move(part);
+			}
+		}
+		return result;
+	}
+	return IsAbout(condition, relation, any) && any && !condition.IsVolatile() && !condition.CanThrow()
+	           ? condition.Copy()
+	           : nullptr;
+}
+
 //! The relations (by position) that an expression's columns belong to.
 void RelationsOf(Expression &expression, const vector<vector<ColumnBinding>> &bindings, std::set<idx_t> &out,
                  bool &known) {
@@ -128,11 +182,14 @@ void Regrouper::AddConditions(Tree &tree, vector<Condition> &conditions) {
 }
 
 void Regrouper::Join(Tree &tree, Tree other, vector<Condition> &conditions) {
+	if (other.estimate.rows > tree.estimate.rows) {
+		std::swap(tree.plan, other.plan); // the larger one on the left: where it lies, there the join mostly is
+	}
 	tree.plan = LogicalCrossProduct::Create(std::move(tree.plan), std::move(other.plan));
 	tree.plan->ResolveOperatorTypes();
 	tree.members.insert(other.members.begin(), other.members.end());
-	tree.rows = MaxValue(tree.rows, other.rows);
 	AddConditions(tree, conditions);
+	tree.estimate = EstimateTree(input.context, *tree.plan);
 }
 
 bool Regrouper::Connects(const Condition &condition, const Tree &tree, const Tree &other) {
@@ -145,40 +202,47 @@ bool Regrouper::Connects(const Condition &condition, const Tree &tree, const Tre
 	       (tree.members.count(second) && other.members.count(first));
 }
 
-//! Joins the trees to the largest of them, the smallest connected one at a time.
-void Regrouper::JoinAll(vector<Tree> &trees, vector<Condition> &conditions, bool only_connected) {
-	vector<Tree> result;
-	while (!trees.empty()) {
-		idx_t largest = 0;
-		for (idx_t i = 1; i < trees.size(); i++) {
-			largest = trees[i].rows > trees[largest].rows ? i : largest;
+bool Regrouper::EstimateJoin(const Tree &tree, const Tree &other, const vector<Condition> &conditions, double &rows) {
+	vector<const Expression *> equalities;
+	for (auto &condition : conditions) {
+		if (Connects(condition, tree, other)) {
+			equalities.push_back(condition.expression.get());
 		}
-		Tree tree = std::move(trees[largest]);
-		trees.erase_at(largest);
-		while (!trees.empty()) {
-			optional_idx next;
-			bool connected = false;
-			for (idx_t i = 0; i < trees.size(); i++) {
-				bool connects = false;
-				for (auto &condition : conditions) {
-					connects = connects || Connects(condition, tree, trees[i]);
-				}
-				if (!next.IsValid() || (connects && !connected) ||
-				    (connects == connected && trees[i].rows < trees[next.GetIndex()].rows)) {
-					next = i;
-					connected = connects;
-				}
-			}
-			if (only_connected && !connected) {
-				break;
-			}
-			auto other = std::move(trees[next.GetIndex()]);
-			trees.erase_at(next.GetIndex());
-			Join(tree, std::move(other), conditions);
-		}
-		result.push_back(std::move(tree));
 	}
-	trees = std::move(result);
+	rows = EstimateJoinKeys(equalities, tree.estimate, other.estimate).Rows(tree.estimate.rows, other.estimate.rows);
+	return !equalities.empty();
+}
+
+//! Joins two of the trees at a time: of the connected ones those that give the fewest rows. Of one server only what is
+//! connected, and no join that multiplies.
+void Regrouper::JoinAll(vector<Tree> &trees, vector<Condition> &conditions, bool of_one_server) {
+	while (trees.size() > 1) {
+		idx_t first = 0, second = 0;
+		bool connected = false;
+		double least = 0;
+		for (idx_t i = 0; i < trees.size(); i++) {
+			for (idx_t k = i + 1; k < trees.size(); k++) {
+				double rows;
+				bool connects = EstimateJoin(trees[i], trees[k], conditions, rows);
+				auto larger = std::max(trees[i].estimate.rows, trees[k].estimate.rows);
+				if (of_one_server && (!connects || rows > MULTIPLIED * larger)) {
+					continue;
+				}
+				if (second == 0 || (connects && !connected) || (connects == connected && rows < least)) {
+					first = i;
+					second = k;
+					connected = connects;
+					least = rows;
+				}
+			}
+		}
+		if (second == 0) {
+			break;
+		}
+		auto other = std::move(trees[second]);
+		trees.erase_at(second);
+		Join(trees[first], std::move(other), conditions);
+	}
 }
 
 bool Regrouper::Regroup(unique_ptr<LogicalOperator> &op, Replacements &replacements) {
@@ -200,6 +264,17 @@ bool Regrouper::Regroup(unique_ptr<LogicalOperator> &op, Replacements &replaceme
 	if (!any) {
 		return false;
 	}
+	for (idx_t c = 0, count = expressions.size(); c < count; c++) {
+		bool known = true;
+		std::set<idx_t> uses;
+		RelationsOf(*expressions[c], bindings, uses, known);
+		for (auto relation : uses) {
+			auto part = uses.size() > 1 && known ? PartAbout(*expressions[c], bindings[relation]) : nullptr;
+			if (part) {
+				expressions.push_back(std::move(part));
+			}
+		}
+	}
 	vector<Condition> conditions(expressions.size());
 	for (idx_t c = 0; c < expressions.size(); c++) {
 		conditions[c].expression = std::move(expressions[c]);
@@ -218,7 +293,6 @@ bool Regrouper::Regroup(unique_ptr<LogicalOperator> &op, Replacements &replaceme
 		Tree tree;
 		tree.plan = std::move(*relations[i]);
 		Append(inner, Walk(tree.plan));
-		tree.rows = tree.plan->EstimateCardinality(input.context);
 		tree.members.insert(i);
 		(catalogs[i] ? servers[catalogs[i].get()] : trees).push_back(std::move(tree));
 	}
@@ -233,6 +307,7 @@ bool Regrouper::Regroup(unique_ptr<LogicalOperator> &op, Replacements &replaceme
 	for (auto &server : servers) {
 		for (auto &tree : server.second) {
 			AddConditions(tree, sendable);
+			tree.estimate = EstimateTree(input.context, *tree.plan);
 		}
 		JoinAll(server.second, sendable, true);
 		for (auto &tree : server.second) {
@@ -246,6 +321,7 @@ bool Regrouper::Regroup(unique_ptr<LogicalOperator> &op, Replacements &replaceme
 	}
 	for (auto &tree : trees) {
 		AddConditions(tree, conditions);
+		tree.estimate = EstimateTree(input.context, *tree.plan);
 	}
 	JoinAll(trees, conditions, false);
 	auto &whole = trees[0];

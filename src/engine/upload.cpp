@@ -137,6 +137,7 @@ struct UploadBind : public TableFunctionData {
 	}
 	shared_ptr<UploadHolder> holder;
 	struct ArrowSchema schema {};
+	optional_idx rows; // that the sender says will come: an estimate for the optimizer
 };
 
 struct UploadGlobal : public GlobalTableFunctionState {
@@ -166,6 +167,10 @@ unique_ptr<FunctionData> Bind(ClientContext &context, TableFunctionBindInput &in
 		                      id);
 	}
 	auto bind = make_uniq<UploadBind>(make_shared_ptr<UploadHolder>(upload));
+	auto rows = input.named_parameters.find("rows");
+	if (rows != input.named_parameters.end() && !rows->second.IsNull()) {
+		bind->rows = UBigIntValue::Get(rows->second);
+	}
 	struct od_error error = {};
 	if (od_ipc_decode_schema(reinterpret_cast<const uint8_t *>(upload->schema.data()), upload->schema.size(),
 	                         &bind->schema, &error) != OD_OK) {
@@ -212,9 +217,16 @@ OperatorPartitionData PartitionData(ClientContext &, TableFunctionGetPartitionIn
 
 } // namespace
 
+unique_ptr<NodeStatistics> Cardinality(ClientContext &, const FunctionData *data) {
+	auto &bind = data->Cast<UploadBind>();
+	return bind.rows.IsValid() ? make_uniq<NodeStatistics>(bind.rows.GetIndex()) : make_uniq<NodeStatistics>();
+}
+
 void RegisterUploadFunction(struct od_engine &engine, ClientContext &context) {
 	TableFunction function("openduck_upload", {LogicalType::VARCHAR}, Scan, Bind, InitGlobal, InitLocal);
 	function.get_partition_data = PartitionData;
+	function.named_parameters["rows"] = LogicalType::UBIGINT;
+	function.cardinality = Cardinality;
 	function.function_info = make_shared_ptr<UploadFunctionInfo>(engine);
 	CreateTableFunctionInfo info(function);
 	info.internal = true;

@@ -57,6 +57,8 @@ bool od_model_reducible(const struct od_plan *plan, const struct od_edge *edge)
     const struct od_plan_node *child = &plan->nodes[edge->child];
     if (edge->from == edge->to || child->parent == OD_PLAN_NONE)
         return false;
+    if (edge->to != OD_PLAN_LOCAL && !(plan->sites[edge->to].flags & OD_PLAN_SITE_REDUCED_UPLOAD))
+        return false;
     const struct od_plan_node *parent = &plan->nodes[child->parent];
     if (parent->op.kind != OD_PLAN_JOIN)
         return false;

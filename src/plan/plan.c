@@ -37,7 +37,7 @@ void od_plan_params_default(struct od_plan_params *params)
         .bloom_keys_max = 1e7,
         .bloom_false_rate = 0.01,
         .key_build_s = 50e-9,
-        .key_probe_s = 10e-9,
+        .key_probe_s = 30e-9,
     };
 }
 

@@ -51,6 +51,7 @@ enum od_plan_site_flag {
     OD_PLAN_SITE_UPLOAD = 1u << 0,         // accepts rows as input of a fragment
     OD_PLAN_SITE_ORDERED_UPLOAD = 1u << 1, // and keeps their order (implies nothing about the first)
     OD_PLAN_SITE_BLOOM = 1u << 2,          // can apply a Bloom filter (an IN list, min and max: every site)
+    OD_PLAN_SITE_REDUCED_UPLOAD = 1u << 3, // rows on their way to it may be reduced by keys (downloads: always)
 };
 
 struct od_plan_site {

@@ -188,6 +188,7 @@ static void test_read_once(void **state)
     assert_string_equal(text, "");
     free(text);
     assert_sql_has(f, f->connection, "EXPLAIN SELECT * FROM openduck_upload('u')", "OPENDUCK_UPLOAD");
+    assert_sql_has(f, f->connection, "EXPLAIN SELECT * FROM openduck_upload('u', rows := 12345)", "12,345 rows");
     assert_sql(f, f->connection, "DESCRIBE SELECT * FROM openduck_upload('u')",
                "i|BIGINT|YES|NULL|NULL|NULL\ns|VARCHAR|YES|NULL|NULL|NULL");
     assert_sql(f, f->connection, "PREPARE p AS INSERT INTO t SELECT * FROM openduck_upload('u')", "");

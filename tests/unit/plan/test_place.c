@@ -36,7 +36,7 @@ static double some(double max) // zero, round and skewed numbers, so that equal 
 static void random_config(struct od_plan_site *sites, uint32_t count)
 {
     for (uint32_t i = 0; i < count; i++) {
-        sites[i] = (struct od_plan_site){.speed = 1 + below(3), .threads = 1 + below(4), .flags = below(8)};
+        sites[i] = (struct od_plan_site){.speed = 1 + below(3), .threads = 1 + below(4), .flags = below(16)};
         sites[i].link = (struct od_plan_link){.down_bytes_per_s = 1e6 * (1 + below(1000)),
                                               .up_bytes_per_s = 1e6 * (1 + below(1000)),
                                               .round_trip_s = some(0.02),
@@ -282,7 +282,7 @@ static struct od_plan *lan_plan(void)
         sites[i] = (struct od_plan_site){
             .speed = 1,
             .threads = 2,
-            .flags = OD_PLAN_SITE_UPLOAD | OD_PLAN_SITE_BLOOM,
+            .flags = OD_PLAN_SITE_UPLOAD | OD_PLAN_SITE_BLOOM | OD_PLAN_SITE_REDUCED_UPLOAD,
             .link = {.down_bytes_per_s = 12.5e6, .up_bytes_per_s = 12.5e6, .round_trip_s = 0.02, .row_s = 1e-8}};
     struct od_plan_config config = {.sites = sites, .site_count = 3};
     struct od_plan *plan;
