@@ -1,5 +1,5 @@
-// cmd_db.c - `openduck db create | list | drop`: the databases of a running server, or of a data directory that no server
-// holds.
+// cmd_db.c - `openduck db create | list | drop`: the databases of a running server, of a data directory that no server
+// holds, or of stores elsewhere.
 #include "base/alloc.h"
 #include "cli/command.h"
 #include "cli/report.h"
@@ -95,8 +95,6 @@ static od_code drop(struct od_where *place, const struct settings *settings, con
 
 // ---- the command
 
-#define DATA " --data DIR works on a data directory that no server holds, instead of asking a server."
-
 enum verb { CREATE, LIST, DROP, VERB_COUNT };
 static const struct {
     const char *name;
@@ -105,7 +103,7 @@ static const struct {
     [CREATE] = {"create",
                 {.name = "openduck db create",
                  .section = "client",
-                 .summary = "Creates a database, empty or from a DuckDB file." DATA,
+                 .summary = "Creates a database, empty or from a DuckDB file." OD_WHERE_HELP,
                  .operands = "NAME",
                  .operands_max = 1,
                  .fields = create_fields,
@@ -113,13 +111,13 @@ static const struct {
     [LIST] = {"list",
               {.name = "openduck db list",
                .section = "client",
-               .summary = "Lists the databases." DATA,
+               .summary = "Lists the databases." OD_WHERE_HELP,
                .fields = list_fields,
                .field_count = sizeof list_fields / sizeof list_fields[0]}},
     [DROP] = {"drop",
               {.name = "openduck db drop",
                .section = "client",
-               .summary = "Drops a database and its files. Refused while something uses it." DATA,
+               .summary = "Drops a database and its files. Refused while something uses it." OD_WHERE_HELP,
                .operands = "NAME",
                .operands_max = 1,
                .fields = drop_fields,
@@ -129,7 +127,8 @@ static const struct {
 static const char help[] = "usage: openduck db create NAME [--from FILE.duckdb] [--if-not-exists]\n"
                            "       openduck db list [--json]\n"
                            "       openduck db drop NAME [--if-exists]\n\n"
-                           "On a server (--endpoint, --token) or a data directory (--data DIR).\n"
+                           "On a server (--endpoint, --token), a data directory (--data DIR), or stores elsewhere\n"
+                           "(--metadata URL --objects URL).\n"
                            "`openduck db create --help` lists all flags.\n";
 
 static int run(enum verb verb, int argc, char **argv)
@@ -139,11 +138,9 @@ static int run(enum verb verb, int argc, char **argv)
     struct od_config config;
     struct od_where place = {0};
     struct od_error err = {0};
-    const char *data = NULL;
-    if (!od_flag_take(&argc, argv, "--data", NULL, &data)) {
-        fprintf(stderr, "%s: --data needs a directory\n", program->name);
+    struct od_where_flags flags;
+    if (!od_where_take(program->name, &argc, argv, &flags))
         return OD_EXIT_USAGE;
-    }
     int status = od_command_read(program, argc, argv, &settings, &config);
     if (status >= 0)
         return status;
@@ -154,7 +151,7 @@ static int run(enum verb verb, int argc, char **argv)
         od_config_release(&config);
         return OD_EXIT_USAGE;
     }
-    od_code rc = od_where_open(&settings.connect, data, &place, &err);
+    od_code rc = od_where_open(&settings.connect, &flags, &place, &err);
     if (rc == OD_OK)
         rc = verb == CREATE ? create(&place, &settings, name, &err)
              : verb == LIST ? list(&place, &settings, &err)

@@ -1,5 +1,5 @@
 // cmd_history.c - `openduck snapshot create | list | drop`, `clone`, `restore`, `export`, `fsck`: points in the history of a
-// database, on a running server or in a data directory that no server holds.
+// database, on a running server, in a data directory that no server holds, or in stores elsewhere.
 #include "base/alloc.h"
 #include "cli/command.h"
 #include "cli/report.h"
@@ -363,7 +363,7 @@ static const struct od_config_field fields[] = {
 #define WITH_NAME (COMMON_FIELDS + 1)
 #define WITH_IF_EXISTS (COMMON_FIELDS + 2)
 
-#define DATA " --data DIR works on a data directory that no server holds, instead of asking a server."
+#define DATA OD_WHERE_HELP
 #define SELECTOR " SELECTOR is a snapshot's name, a position, or a time (UTC when it has no zone)."
 
 struct verb {
@@ -467,11 +467,9 @@ static int run(const struct verb *verb, int argc, char **argv)
     struct settings settings;
     struct od_config config;
     struct od_error err = {0};
-    const char *data = NULL;
-    if (!od_flag_take(&argc, argv, "--data", NULL, &data)) {
-        fprintf(stderr, "%s: --data needs a directory\n", program->name);
+    struct od_where_flags flags;
+    if (!od_where_take(program->name, &argc, argv, &flags))
         return OD_EXIT_USAGE;
-    }
     int status = od_command_read(program, argc, argv, &settings, &config);
     if (status >= 0)
         return status;
@@ -482,7 +480,7 @@ static int run(const struct verb *verb, int argc, char **argv)
         work.status = OD_EXIT_USAGE;
     } else {
         if (rc == OD_OK)
-            rc = od_where_open(&settings.connect, data, &work.where, &err);
+            rc = od_where_open(&settings.connect, &flags, &work.where, &err);
         od_progress_begin(&work.progress, !settings.no_progress);
         if (rc == OD_OK)
             rc = verb->run(&work, &err);
@@ -501,7 +499,8 @@ int od_command_snapshot(int argc, char **argv)
     static const char help[] = "usage: openduck snapshot create DB [--name NAME]\n"
                                "       openduck snapshot list DB [--json]\n"
                                "       openduck snapshot drop DB NAME [--if-exists]\n\n"
-                               "On a server (--endpoint, --token) or a data directory (--data DIR).\n"
+                               "On a server (--endpoint, --token), a data directory (--data DIR), or stores elsewhere\n"
+                               "(--metadata URL --objects URL).\n"
                                "`openduck snapshot create --help` lists all flags.\n";
     static const char *const names[] = {"create", "list", "drop"};
     const char *name = argc > 1 ? argv[1] : "";

@@ -1,7 +1,7 @@
-// cmd_rebuild.c - `openduck rebuild`: the metadata of a data directory, from its objects alone.
+// cmd_rebuild.c - `openduck rebuild`: the metadata of a data directory or of stores elsewhere, from the objects alone.
 #include "cli/command.h"
 #include "cli/report.h"
-#include "cli/connect.h"
+#include "cli/where.h"
 #include "server/place_rebuild.h"
 #include "storage/rebuild.h"
 
@@ -31,9 +31,8 @@ static const struct od_config_field fields[] = {
 static const struct od_config_program program = {
     .name = "openduck rebuild",
     .section = "client",
-    .summary = "Makes the metadata of a data directory again from its objects. --data DIR names the directory, which "
-               "no server "
-               "may hold.",
+    .summary = "Makes metadata again from objects: of a data directory (--data DIR), which no server may hold, or in "
+               "PostgreSQL (--metadata URL --objects URL).",
     .fields = fields,
     .field_count = sizeof fields / sizeof fields[0],
 };
@@ -73,35 +72,60 @@ static void print_summary(const struct settings *settings, const struct od_rebui
         printf("the old metadata is %s\n", kept);
 }
 
+static od_code rebuild_place(const struct od_where_flags *flags, const struct settings *settings,
+                             struct od_rebuild *rebuild, struct od_error *err)
+{
+    struct od_place_rebuild request = {.directory = flags->data, .replace = settings->replace, .rebuild = rebuild};
+    struct work *work = rebuild->context;
+    od_code rc = od_place_rebuild(&request, err);
+    od_progress_end(&work->progress);
+    if (rc == OD_OK)
+        print_summary(settings, rebuild, request.kept);
+    return rc;
+}
+
+static od_code rebuild_stores(const struct od_where_flags *flags, const struct settings *settings,
+                              struct od_rebuild *rebuild, struct od_error *err)
+{
+    struct od_stores_rebuild request = {.metadata = flags->metadata,
+                                        .objects = flags->objects,
+                                        .replace = settings->replace,
+                                        .rebuild = rebuild};
+    struct work *work = rebuild->context;
+    od_code rc = od_stores_rebuild(&request, err);
+    od_progress_end(&work->progress);
+    if (rc == OD_OK)
+        print_summary(settings, rebuild, request.kept);
+    return rc;
+}
+
 int od_command_rebuild(int argc, char **argv)
 {
     struct settings settings;
     struct od_config config;
     struct od_error err = {0};
-    const char *data = NULL;
-    if (!od_flag_take(&argc, argv, "--data", NULL, &data)) {
-        fprintf(stderr, "%s: --data needs a directory\n", program.name);
+    struct od_where_flags flags;
+    if (!od_where_take(program.name, &argc, argv, &flags))
         return OD_EXIT_USAGE;
-    }
     int status = od_command_read(&program, argc, argv, &settings, &config);
     if (status >= 0)
         return status;
     status = OD_EXIT_OK;
-    if (!data) {
-        fprintf(stderr, "%s: --data DIR is needed: metadata is made where the objects are\nTry `%s --help`.\n",
+    bool stores = flags.metadata && flags.objects;
+    if (flags.data ? flags.metadata || flags.objects : !stores) {
+        fprintf(stderr,
+                "%s: give --data DIR, or --metadata URL and --objects URL: metadata is made where the objects are\n"
+                "Try `%s --help`.\n",
                 program.name, program.name);
         status = OD_EXIT_USAGE;
     } else {
         struct work work = {.settings = &settings};
         struct od_rebuild rebuild = {
             .partial = settings.partial, .progress = draw, .problem = print_problem, .context = &work};
-        struct od_place_rebuild request = {.directory = data, .replace = settings.replace, .rebuild = &rebuild};
         od_progress_begin(&work.progress, !settings.no_progress);
-        od_code rc = od_place_rebuild(&request, &err);
-        od_progress_end(&work.progress);
-        if (rc == OD_OK)
-            print_summary(&settings, &rebuild, request.kept);
-        else
+        od_code rc = stores ? rebuild_stores(&flags, &settings, &rebuild, &err)
+                            : rebuild_place(&flags, &settings, &rebuild, &err);
+        if (rc != OD_OK)
             status = od_command_fail(&err);
     }
     od_config_release(&config);

@@ -178,6 +178,11 @@ OD_CHECKED od_code od_metastore_sqlite_open(const char *path, bool create, struc
 OD_CHECKED od_code od_metastore_postgres_open(const char *address, struct od_metastore **store, struct od_error *err);
 // Makes the tables of this version, or brings those of an older one to it; several may do so at once.
 OD_CHECKED od_code od_metastore_postgres_migrate(const char *address, struct od_error *err);
+// For rebuilding: are there tables of any version? They get another name ("kept": letters, digits, '_'), or come back
+// from there in place of what has been made meanwhile.
+OD_CHECKED od_code od_metastore_postgres_exists(const char *address, bool *exists, struct od_error *err);
+OD_CHECKED od_code od_metastore_postgres_set_aside(const char *address, const char *kept, struct od_error *err);
+OD_CHECKED od_code od_metastore_postgres_put_back(const char *address, const char *kept, struct od_error *err);
 
 OD_END_C
 

@@ -381,6 +381,26 @@ od_code od_host_claim(struct od_host *host, const char *name, enum od_database_s
     return rc;
 }
 
+// Stores that others use too: who writes the database would be fenced in the middle of its work.
+static od_code check_not_written(struct od_host *host, const char *name, struct od_error *err)
+{
+    struct od_metastore *metadata = host->place.metadata;
+    struct od_meta_database row;
+    struct od_meta_branch branch;
+    uint64_t now_us;
+    od_code rc = OD_OK;
+    if (!host->place.shared)
+        return OD_OK;
+    OD_TRY(metadata->ops->database_get(metadata, name, &row, err));
+    OD_TRY(metadata->ops->branch_get(metadata, &row.branch, &branch, err));
+    OD_TRY(metadata->ops->now(metadata, &now_us, err));
+    if (branch.lease_until_us > now_us)
+        rc = od_fail(err, OD_LOCKED, "%s is writing the database \"%s\"; drop it there, or when that has stopped",
+                     branch.owner, name);
+out:
+    return rc;
+}
+
 od_code od_host_drop(struct od_host *host, const char *name, bool if_exists, bool *dropped, struct od_error *err)
 {
     struct od_database *database = NULL;
@@ -395,7 +415,9 @@ od_code od_host_drop(struct od_host *host, const char *name, bool if_exists, boo
         return rc;
     od_views_close(host, database, UINT64_MAX);
     od_database_close(database);
-    rc = od_store_drop(host->place.store, name, err);
+    rc = check_not_written(host, name, err);
+    if (rc == OD_OK)
+        rc = od_store_drop(host->place.store, name, err);
     pthread_mutex_lock(&host->lock);
     if (rc == OD_OK)
         leave(database);

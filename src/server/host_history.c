@@ -12,6 +12,8 @@
 #include <string.h>
 #include <time.h>
 
+#define BUCKET_HELPERS 16u
+
 // Is it there, but not made yet? ("main")
 static bool is_absent(struct od_host *host, const char *name)
 {
@@ -312,6 +314,7 @@ od_code od_host_check(struct od_host *host, const char *name, struct od_fsck *fs
     fsck->platform = od_platform_real();
     fsck->objects = host->place.objects;
     fsck->metadata = metadata;
+    fsck->helpers = host->place.remote ? BUCKET_HELPERS : 0;
     fsck->branch = (struct od_uuid){0};
     if (name) {
         OD_TRY(check_known(host, name, err));

@@ -120,6 +120,7 @@ static od_code open_objects(struct od_place *place, const struct od_place_option
     if (!path)
         return od_fail(err, OD_NO_MEMORY, "no memory for the data directory");
     struct od_objstore *objects = NULL;
+    place->remote = remote;
     od_code rc = od_objects_open(options->objects ? options->objects : path, &objects, err);
     if (rc == OD_OK && remote) {
         const struct od_cache_options cache = {

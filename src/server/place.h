@@ -31,6 +31,7 @@ struct od_place_options {
 
 struct od_place {
     bool shared; // other machines may use the same metadata
+    bool remote; // objects are in a bucket
     struct od_lock_file lock;
     char *directory, *temporary;
     struct od_objstore *objects;
