@@ -177,6 +177,17 @@ OD_API void od_upload_stream_close(struct od_upload_stream *upload);
 
 OD_API OD_CHECKED od_code od_client_create_database(struct od_client *client, const char *name, const char *from_file,
                                                     bool if_not_exists, struct od_error *err);
+struct od_database_options {
+    size_t struct_bytes;    /* sizeof(struct od_database_options) */
+    const char *from_file;  /* a DuckDB file; NULL: empty */
+    bool if_not_exists;
+    const char *durability; /* "local": acknowledged when on the server's disk; "remote": when in the object store, which
+                               lets another machine go on by itself and lose nothing; NULL: as the server makes databases */
+    const char *failover;   /* "operator": only an operator's word replaces a dead server whose disk may hold more than the
+                               object store; "allow-loss": any server does, without what is on that disk; NULL: the same */
+};
+OD_API OD_CHECKED od_code od_client_create_database_as(struct od_client *client, const char *name,
+                                                       const struct od_database_options *options, struct od_error *err);
 OD_API OD_CHECKED od_code od_client_drop_database(struct od_client *client, const char *name, bool if_exists,
                                                   bool *dropped, struct od_error *err);
 struct od_database_info {

@@ -11,7 +11,7 @@
 
 struct settings {
     struct od_connect_settings connect;
-    const char *from;
+    const char *from, *durability, *failover;
     bool if_not_exists, if_exists, json;
 };
 
@@ -19,6 +19,11 @@ static const struct od_config_field create_fields[] = {
     OD_CONNECT_FIELDS(offsetof(struct settings, connect)),
     {"from", OD_CONFIG_TEXT, offsetof(struct settings, from), NULL, "FILE", "Start with a copy of this DuckDB file.", 0,
      0},
+    {"durability", OD_CONFIG_TEXT, offsetof(struct settings, durability), NULL, "LEVEL",
+     "When a commit is acknowledged: local (on the server's disk) or remote (in the object store). The server's by default.",
+     0, 0},
+    {"failover", OD_CONFIG_TEXT, offsetof(struct settings, failover), NULL, "POLICY",
+     "Who replaces a dead server: operator (--take-over) or allow-loss (any server). The server's by default.", 0, 0},
     {"if-not-exists", OD_CONFIG_BOOL, offsetof(struct settings, if_not_exists), NULL, NULL,
      "A database that is there already is fine.", 0, 0},
 };
@@ -39,9 +44,21 @@ static const struct od_config_field drop_fields[] = {
 static od_code create(struct od_where *place, const struct settings *settings, const char *name, struct od_error *err)
 {
     bool created = true;
-    od_code rc = place->client
-                     ? od_client_create_database(place->client, name, settings->from, settings->if_not_exists, err)
-                     : od_host_create(place->host, name, settings->from, false, settings->if_not_exists, &created, err);
+    od_code rc;
+    const struct od_database_options options = {.struct_bytes = sizeof options,
+                                                .from_file = settings->from,
+                                                .if_not_exists = settings->if_not_exists,
+                                                .durability = settings->durability,
+                                                .failover = settings->failover};
+    uint64_t policy = 0;
+    if (place->client) {
+        rc = od_client_create_database_as(place->client, name, &options, err);
+    } else {
+        rc = od_host_policy_read(settings->durability, settings->failover, &policy, err);
+        if (rc == OD_OK)
+            rc = od_host_create_as(place->host, name, settings->from, policy, false, settings->if_not_exists, &created,
+                                   err);
+    }
     if (rc == OD_OK)
         printf("database \"%s\" is there\n", name);
     return rc;
@@ -124,7 +141,7 @@ static const struct {
                .field_count = sizeof drop_fields / sizeof drop_fields[0]}},
 };
 
-static const char help[] = "usage: openduck db create NAME [--from FILE.duckdb] [--if-not-exists]\n"
+static const char help[] = "usage: openduck db create NAME [--from FILE.duckdb] [--durability remote] [--if-not-exists]\n"
                            "       openduck db list [--json]\n"
                            "       openduck db drop NAME [--if-exists]\n\n"
                            "On a server (--endpoint, --token), a data directory (--data DIR), or stores elsewhere\n"

@@ -114,7 +114,7 @@ int od_command_rebuild(int argc, char **argv)
     bool stores = flags.metadata && flags.objects;
     if (flags.data ? flags.metadata || flags.objects : !stores) {
         fprintf(stderr,
-                "%s: give --data DIR, or --metadata URL and --objects URL: metadata is made where the objects are\n"
+                "%s: --data DIR is needed, or --metadata URL and --objects URL: metadata is made where the objects are\n"
                 "Try `%s --help`.\n",
                 program.name, program.name);
         status = OD_EXIT_USAGE;

@@ -22,7 +22,9 @@
 struct settings {
     const char *data, *metadata, *objects, *listen, *token, *token_file;
     const char *tls_cert, *tls_key, *tls_client_ca;
-    uint64_t cache, collect_every, keep_dropped, keep_history, database_timeout, memory_limit, pool, temp_limit, threads;
+    const char *durability, *failover;
+    uint64_t cache, unshipped_limit, collect_every, keep_dropped, keep_history, database_timeout;
+    uint64_t memory_limit, pool, temp_limit, threads;
     uint64_t max_running, max_queued, queue_wait, max_sessions;
     uint64_t spill_after, session_timeout, transaction_timeout, statement_timeout, drain_timeout, snapshot_every, snapshot_keep;
     bool allow_external_access, take_over;
@@ -53,6 +55,12 @@ static const struct od_config_field fields[] = {
            "How long every moment of a database can be read; snapshots stay longer.", 0),
     NUMBER(OD_CONFIG_DURATION, "database-timeout", database_timeout, "15m", "TIME",
            "A database that nobody uses for so long is closed; the next statement opens it again.", 0),
+    TEXT("durability", durability, "local", "LEVEL",
+         "Of databases made here: local (acknowledged when on this machine's disk) or remote (when in the object store)."),
+    TEXT("failover", failover, "operator", "POLICY",
+         "Of databases made here: operator (only --take-over replaces a dead machine) or allow-loss (any server does)."),
+    NUMBER(OD_CONFIG_BYTES, "unshipped-limit", unshipped_limit, NULL, "BYTES",
+           "How much may wait for the object store before writers wait too; 1 GiB by default.", 0),
     {"take-over", OD_CONFIG_BOOL, offsetof(struct settings, take_over), NULL, NULL,
      "Open databases though another machine holds them: what it has acknowledged and not shipped stays on its disk.", 0, 0},
     TEXT("listen", listen, "127.0.0.1:7878", "HOST:PORT", "Address to listen on; port 0 takes a free one."),
@@ -253,6 +261,9 @@ static od_code serve(const struct settings *settings, const struct secrets *secr
         .keep_dropped_ms = settings->keep_dropped,
         .keep_history_ms = settings->keep_history,
         .database_idle_ms = settings->database_timeout,
+        .unshipped_bytes = settings->unshipped_limit,
+        .durability = settings->durability,
+        .failover = settings->failover,
         .take_over = settings->take_over,
         .listen = settings->listen,
         .token = secrets->token,

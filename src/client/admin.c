@@ -118,6 +118,21 @@ static od_code send_file(struct od_stream *stream, int file, const char *path, s
 od_code od_client_create_database(struct od_client *client, const char *name, const char *from_file,
                                   bool if_not_exists, struct od_error *err)
 {
+    const struct od_database_options options = {
+        .struct_bytes = sizeof options, .from_file = from_file, .if_not_exists = if_not_exists};
+    return od_client_create_database_as(client, name, &options, err);
+}
+
+od_code od_client_create_database_as(struct od_client *client, const char *name,
+                                     const struct od_database_options *options, struct od_error *err)
+{
+    struct od_database_options all = {0};
+    if (options->struct_bytes < sizeof(size_t) || options->struct_bytes > 4096)
+        return od_fail(err, OD_INVALID,
+                       "od_database_options.struct_bytes is %zu: set it to sizeof(struct od_database_options)",
+                       options->struct_bytes);
+    memcpy(&all, options, options->struct_bytes < sizeof all ? options->struct_bytes : sizeof all);
+    const char *from_file = all.from_file;
     od_code rc;
     int file = -1;
     struct od_stream *stream = NULL;
@@ -142,7 +157,11 @@ od_code od_client_create_database(struct od_client *client, const char *name, co
     OD_TRY(od_stream_open(client->link.endpoints[od_link_current(&client->link)].channel,
                           OD_ADMIN_SERVICE "CreateDatabase", 0, client->link.closing, &stream, err));
     request.name = (char *)(uintptr_t)name;
-    request.if_not_exists = if_not_exists;
+    request.if_not_exists = all.if_not_exists;
+    if (all.durability)
+        request.durability = (char *)(uintptr_t)all.durability;
+    if (all.failover)
+        request.failover = (char *)(uintptr_t)all.failover;
     rc = send_piece(stream, &request, err);
     if (rc == OD_OK && file >= 0)
         rc = send_file(stream, file, from_file, err);

@@ -2,6 +2,7 @@
 #include "engine/gate.hpp"
 
 #include "duckdb/common/allocator.hpp"
+#include "duckdb/main/config.hpp"
 #include "duckdb/execution/operator/helper/physical_materialized_collector.hpp"
 #include "duckdb/main/materialized_query_result.hpp"
 #include "duckdb/main/prepared_statement_data.hpp"
@@ -16,20 +17,61 @@ void Gate::Sample() {
 	}
 }
 
-void Gate::Pass(const CommitScope &scope) {
+void Gate::Pass(const CommitScope &scope, enum od_durability level) {
 	if (passed || !engine.volume) {
 		return;
 	}
 	passed = true;
 	struct od_error error = {};
-	if (engine.read_only || od_volume_wait_durable(engine.volume, lsn, &error) == OD_OK) {
+	auto rc = engine.read_only ? OD_OK : od_volume_wait(engine.volume, lsn, level, &error);
+	if (rc == OD_OK) {
 		return;
 	}
-	engine.stop = true;
-	if (scope.lsn > od_volume_durable_lsn(engine.volume)) {
+	bool lost = od_volume_health(engine.volume, nullptr) != OD_OK;
+	if (lost) {
+		engine.stop = true;
+	}
+	// What is on disk here may be gone for all others when another machine has taken over (OD_UNAVAILABLE).
+	if (scope.lsn && (rc == OD_UNAVAILABLE || scope.lsn > od_volume_acknowledged_lsn(engine.volume, level))) {
 		Fail(OD_OUTCOME_UNKNOWN, "whether the statement took effect is not known yet: %s", error.message);
 	}
-	Fail(OD_UNAVAILABLE, "database \"%s\" is being reopened: %s", engine.catalog_name.c_str(), error.message);
+	Fail(OD_UNAVAILABLE, lost ? "database \"%s\" is being reopened: %s" : "database \"%s\" cannot answer: %s",
+	     engine.catalog_name.c_str(), error.message);
+}
+
+const char *const DURABILITY_SETTING = "openduck_durability";
+
+static const char *const LEVELS[] = {"database", "local", "remote"};
+
+static bool ReadLevel(const Value &value, enum od_durability &level) {
+	for (int i = 0; i < 3 && !value.IsNull(); i++) {
+		if (StringUtil::CIEquals(value.ToString(), LEVELS[i])) {
+			level = static_cast<enum od_durability>(i);
+			return true;
+		}
+	}
+	return false;
+}
+
+void AddDurabilitySetting(DBConfig &config) {
+	config.AddExtensionOption(
+	    DURABILITY_SETTING, "When a commit is acknowledged: 'database' (as the database says), 'local', 'remote'",
+	    LogicalType::VARCHAR, Value(LEVELS[OD_DURABILITY_DATABASE]), [](ClientContext &, SetScope, Value &value) {
+		    enum od_durability level;
+		    if (!ReadLevel(value, level)) {
+			    throw InvalidInputException("%s is 'database', 'local' or 'remote', not '%s'", DURABILITY_SETTING,
+			                                value.ToString());
+		    }
+	    });
+}
+
+enum od_durability SessionDurability(ClientContext &context) {
+	Value value;
+	enum od_durability level = OD_DURABILITY_DATABASE;
+	if (context.TryGetCurrentSetting(DURABILITY_SETTING, value)) {
+		(void)ReadLevel(value, level);
+	}
+	return level;
 }
 
 unique_ptr<ColumnDataCollection> CountedRows(uint64_t rows) {

@@ -1,4 +1,5 @@
-// gate.hpp - nothing is told to a client before everything it reveals is durable.
+// gate.hpp - nothing is told to a client before everything it reveals is acknowledged: on this machine's
+// disk, or in a layer, as the database and the session want it.
 #ifndef OD_ENGINE_GATE_HPP
 #define OD_ENGINE_GATE_HPP
 
@@ -15,9 +16,9 @@ public:
 
 	//! Everything that is visible now has to be durable. A commit is visible only after its barrier was appended.
 	void Sample();
-	//! Waits until it is, at most one group sync. Throws OD_OUTCOME_UNKNOWN when the scope's request has made a barrier
-	//! that may be lost, else OD_UNAVAILABLE.
-	void Pass(const CommitScope &scope);
+	//! Waits until it is: one group sync, or one object that all who wait share. Throws OD_OUTCOME_UNKNOWN when the scope's
+	//! request has made a barrier that may be lost, else OD_UNAVAILABLE.
+	void Pass(const CommitScope &scope, enum od_durability level);
 	bool Passed() const {
 		return passed;
 	}
@@ -30,6 +31,11 @@ private:
 	uint64_t lsn = 0;
 	bool passed = false;
 };
+
+//! SET openduck_durability = 'database' | 'local' | 'remote': of one session.
+extern const char *const DURABILITY_SETTING;
+void AddDurabilitySetting(duckdb::DBConfig &config);
+enum od_durability SessionDurability(duckdb::ClientContext &context);
 
 //! The result of a statement that changed rows, made of the number.
 duckdb::unique_ptr<duckdb::ColumnDataCollection> CountedRows(uint64_t rows);

@@ -5,6 +5,7 @@
 #include "engine/engine_internal.hpp"
 
 #include "engine/filesystem.hpp"
+#include "engine/gate.hpp"
 
 #include "duckdb/common/local_file_system.hpp"
 #include "duckdb/main/database_manager.hpp"
@@ -129,6 +130,7 @@ unique_ptr<DuckDB> OpenInstance(const struct od_engine_options &options) {
 		config.SetOptionByName("auto_checkpoint_skip_wal_threshold", Value::UBIGINT(NumericLimits<idx_t>::Maximum()));
 		config.options.checkpoint_on_shutdown = false;
 	}
+	openduck::AddDurabilitySetting(config);
 	return make_uniq<DuckDB>(nullptr, &config);
 }
 

@@ -56,6 +56,7 @@ const vector<std::string> &AllowedSettings() {
 	                                       "merge_join_threshold",
 	                                       "nested_loop_join_threshold",
 	                                       "old_implicit_casting",
+	                                       "openduck_durability",
 	                                       "order_by_non_integer_literal",
 	                                       "ordered_aggregate_threshold",
 	                                       "perfect_ht_threshold",

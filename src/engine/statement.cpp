@@ -207,7 +207,7 @@ unique_ptr<QueryResult> Run::RunOne(unique_ptr<SQLStatement> parsed) {
 void Run::PassGate() {
 	if (!gate.Passed()) {
 		gate.Sample();
-		gate.Pass(scope);
+		gate.Pass(scope, SessionDurability(context));
 	}
 	if (connection.engine->volume) {
 		od_result_set_position(result, od_volume_epoch(connection.engine->volume), gate.Lsn());

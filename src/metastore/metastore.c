@@ -40,12 +40,13 @@ od_code od_meta_branch_acquire(struct od_meta_branch *row, const char *owner, co
                                uint64_t now_us, uint64_t lease_us, bool force, struct od_error *err)
 {
     bool held = !od_uuid_is_zero(&row->holder), same = od_uuid_equal(&row->holder, holder);
+    bool is_free = force || row->policy & (OD_BRANCH_REMOTE | OD_BRANCH_FAILOVER);
     if (row->dropped_us)
         return od_fail(err, OD_NOT_FOUND, "the database of this branch has been dropped");
     if (!force && !same && row->lease_until_us > now_us && strcmp(row->owner, owner) != 0)
         return od_fail(err, OD_LOCKED, "%s is writing this database; its lease runs for another %llu ms", row->owner,
                        (unsigned long long)(row->lease_until_us - now_us) / 1000);
-    if (!force && held && !same)
+    if (!is_free && held && !same)
         return od_fail(err, OD_LOCKED,
                        "%s wrote this database last, from another place, which may hold commits that are in no layer: "
                        "open it there once, or take over by force, which gives them up",

@@ -33,6 +33,12 @@ struct od_metastore;
 
 #define OD_META_NAME_BYTES 257u // names of databases, snapshots, owners; with the final NUL
 
+// What a branch promises, set when it is made. Acknowledged is what is in a layer; and: a dead writer may be replaced by
+// another place without the operator's word, which loses what was acknowledged and is in no layer. A branch with either is
+// free to be taken when its lease has ended (M6).
+#define OD_BRANCH_REMOTE UINT64_C(1)
+#define OD_BRANCH_FAILOVER UINT64_C(2)
+
 // A position in a branch's history. Positions of different epochs are comparable only through epoch_starts.
 struct od_position {
     struct od_uuid branch;
@@ -62,6 +68,7 @@ struct od_meta_branch {
     uint64_t dropped_us;      // 0: in use
     struct od_uuid holder;    // the place whose journals may go on beyond the tip; zero: none is known
     uint64_t held_since;      // journals of lower epochs are superseded, wherever they are
+    uint64_t policy;          // OD_BRANCH_...
 };
 
 struct od_meta_layer {
@@ -111,8 +118,8 @@ struct od_metastore_ops {
     od_code (*branch_list)(struct od_metastore *store, struct od_meta_branch **rows, size_t *count,
                            struct od_error *err); // dropped ones too
     // The next epoch of a branch for `owner` at the place `holder`, with a lease: *row is the branch after it. Refused
-    // (OD_LOCKED, naming the owner) while another place holds the branch, or a lease of another owner and place runs (with the
-    // time left), unless `force`. Who has the place's lock is the place. OD_NOT_FOUND for a dropped branch.
+    // (OD_LOCKED, naming the owner) while another place holds the branch, unless its policy is to be free, or a lease of another
+    // owner and place runs (with the time left), unless `force`. Who has the place's lock is the place. OD_NOT_FOUND for a dropped branch.
     od_code (*epoch_acquire)(struct od_metastore *store, const struct od_uuid *branch, const char *owner,
                              const struct od_uuid *holder, uint64_t lease_us, bool force, struct od_meta_branch *row,
                              struct od_error *err);
@@ -142,6 +149,9 @@ struct od_metastore_ops {
                              size_t *count, struct od_error *err); // in order of position
     od_code (*snapshot_drop)(struct od_metastore *store, const struct od_uuid *branch, const char *name,
                              struct od_error *err);
+
+    // Which cluster this is: *cluster, when it has been told none yet, else what it was told first, which *cluster becomes.
+    od_code (*identify)(struct od_metastore *store, struct od_uuid *cluster, struct od_error *err);
 
     // For rebuilding: takes a whole state at once into an empty store (else OD_EXISTS).
     od_code (*restore)(struct od_metastore *store, const struct od_meta_database *databases, size_t database_count,

@@ -8,7 +8,7 @@
 #include <libpq-fe.h>
 #include <pthread.h>
 
-#define OD_POSTGRES_VERSION 2
+#define OD_POSTGRES_VERSION 3
 #define OD_POSTGRES_CONNECTIONS 8u
 
 // What leads from version i to i + 1.

@@ -251,6 +251,20 @@ static od_code postgres_lease_release(struct od_metastore *store, const struct o
                             values, NULL, err);
 }
 
+static od_code postgres_identify(struct od_metastore *store, struct od_uuid *cluster, struct od_error *err)
+{
+    char id[OD_UUID_TEXT_BYTES];
+    const char *values[1] = {id};
+    PGresult *result;
+    od_uuid_format(cluster, id);
+    od_code rc = od_postgres_call(of(store), "SELECT * FROM openduck.identify($1::uuid)", 1, values, &result, err);
+    if (rc != OD_OK)
+        return rc;
+    rc = od_postgres_take_uuid(result, 0, 2, cluster, err);
+    PQclear(result);
+    return rc;
+}
+
 // ---- layers and snapshots
 
 static od_code postgres_layer_publish(struct od_metastore *store, const struct od_meta_layer *layer,
@@ -447,5 +461,6 @@ const struct od_metastore_ops od_postgres_ops = {
     .snapshot_create = postgres_snapshot_create,
     .snapshot_list = postgres_snapshot_list,
     .snapshot_drop = postgres_snapshot_drop,
+    .identify = postgres_identify,
     .restore = postgres_restore,
 };

@@ -66,6 +66,7 @@ od_code od_postgres_take_branch(const PGresult *result, int row, int column, str
     OD_TRY(od_postgres_take_number(result, row, column + 11, &out->dropped_us, err));
     OD_TRY(od_postgres_take_uuid(result, row, column + 12, &out->holder, err));
     OD_TRY(od_postgres_take_number(result, row, column + 13, &out->held_since, err));
+    OD_TRY(od_postgres_take_number(result, row, column + 14, &out->policy, err));
 out:
     return rc;
 }
@@ -108,9 +109,9 @@ out:
 
 od_code od_postgres_branch_literal(struct od_buf *out, const struct od_meta_branch *row, struct od_error *err)
 {
-    return composite(out, err, "uuuiiitiuiiiui", &row->branch, &row->parent_branch, &row->parent_layer, row->start_lsn,
+    return composite(out, err, "uuuiiitiuiiiuii", &row->branch, &row->parent_branch, &row->parent_layer, row->start_lsn,
                      row->epoch, row->epoch_start_lsn, row->owner, row->lease_until_us, &row->tip_layer, row->tip_lsn,
-                     row->tip_time_us, row->dropped_us, &row->holder, row->held_since);
+                     row->tip_time_us, row->dropped_us, &row->holder, row->held_since, row->policy);
 }
 
 od_code od_postgres_layer_literal(struct od_buf *out, const struct od_meta_layer *row, struct od_error *err)

@@ -18,14 +18,18 @@
 
 #define BUSY_MS 10000
 #define APPLICATION_ID 0x4f444d31 // "ODM1"
-#define SCHEMA_VERSION 2
+#define SCHEMA_VERSION 3
 
 #define HOLDER "holder BLOB NOT NULL DEFAULT x'00000000000000000000000000000000'"
 #define HELD_SINCE "held_since INTEGER NOT NULL DEFAULT 0"
+#define POLICY "policy INTEGER NOT NULL DEFAULT 0"
+#define CLUSTER "CREATE TABLE cluster(one INTEGER PRIMARY KEY, cluster BLOB NOT NULL);"
 
-// From version 1.
-static const char migrate_1[] =
-    "ALTER TABLE branch ADD COLUMN " HOLDER "; ALTER TABLE branch ADD COLUMN " HELD_SINCE "; PRAGMA user_version=2";
+// From version i + 1 to the next.
+static const char *const migrations[SCHEMA_VERSION - 1] = {
+    "ALTER TABLE branch ADD COLUMN " HOLDER "; ALTER TABLE branch ADD COLUMN " HELD_SINCE "; PRAGMA user_version=2",
+    "ALTER TABLE branch ADD COLUMN " POLICY "; " CLUSTER " PRAGMA user_version=3",
+};
 
 static const char schema[] =
     "CREATE TABLE database(name TEXT PRIMARY KEY, branch BLOB NOT NULL UNIQUE, created_us INTEGER NOT NULL) "
@@ -33,7 +37,7 @@ static const char schema[] =
     "CREATE TABLE branch(branch BLOB PRIMARY KEY, parent_branch BLOB NOT NULL, parent_layer BLOB NOT NULL,"
     " start_lsn INTEGER NOT NULL, epoch INTEGER NOT NULL, epoch_start_lsn INTEGER NOT NULL, owner TEXT NOT NULL,"
     " lease_until_us INTEGER NOT NULL, tip_layer BLOB NOT NULL, tip_lsn INTEGER NOT NULL,"
-    " tip_time_us INTEGER NOT NULL, dropped_us INTEGER NOT NULL, " HOLDER ", " HELD_SINCE ") WITHOUT ROWID;"
+    " tip_time_us INTEGER NOT NULL, dropped_us INTEGER NOT NULL, " HOLDER ", " HELD_SINCE ", " POLICY ") WITHOUT ROWID;"
     "CREATE TABLE layer(layer BLOB PRIMARY KEY, branch BLOB NOT NULL, epoch INTEGER NOT NULL, parent BLOB NOT NULL,"
     " first_lsn INTEGER NOT NULL, end_lsn INTEGER NOT NULL, first_time_us INTEGER NOT NULL,"
     " last_time_us INTEGER NOT NULL, bytes INTEGER NOT NULL, kind INTEGER NOT NULL, key TEXT NOT NULL) WITHOUT ROWID;"
@@ -41,7 +45,7 @@ static const char schema[] =
     "CREATE TABLE snapshot(branch BLOB NOT NULL, name TEXT NOT NULL, snapshot BLOB NOT NULL UNIQUE,"
     " epoch INTEGER NOT NULL, lsn INTEGER NOT NULL, layer BLOB NOT NULL, time_us INTEGER NOT NULL,"
     " created_us INTEGER NOT NULL, automatic INTEGER NOT NULL, PRIMARY KEY(branch, name)) WITHOUT ROWID;"
-    "CREATE INDEX snapshot_of_layer ON snapshot(layer);";
+    "CREATE INDEX snapshot_of_layer ON snapshot(layer);" CLUSTER;
 
 uint64_t od_sqlite_now(void)
 {
@@ -315,7 +319,8 @@ static od_code execute(struct sqlite_store *store, const char *text, struct od_e
     return status == SQLITE_OK ? OD_OK : od_sqlite_fail(store, status, "set up", err);
 }
 
-static od_code check_version(struct sqlite_store *store, bool *empty, bool *older, struct od_error *err)
+// *older: the version to migrate from; 0: none.
+static od_code check_version(struct sqlite_store *store, bool *empty, uint64_t *older, struct od_error *err)
 {
     od_code rc = OD_OK;
     uint64_t application, version, objects;
@@ -323,7 +328,7 @@ static od_code check_version(struct sqlite_store *store, bool *empty, bool *olde
     OD_TRY(ask(store, "PRAGMA user_version", &version, err));
     OD_TRY(ask(store, "SELECT count(*) FROM sqlite_schema", &objects, err));
     *empty = application == 0 && version == 0 && objects == 0;
-    *older = application == APPLICATION_ID && version == 1;
+    *older = application == APPLICATION_ID && version >= 1 && version < SCHEMA_VERSION ? version : 0;
     if (*empty)
         return OD_OK;
     if (application != APPLICATION_ID)
@@ -339,14 +344,15 @@ out:
 
 static od_code make_schema(struct sqlite_store *store, struct od_error *err)
 {
-    bool empty, older;
+    bool empty;
+    uint64_t older;
     char mark[96];
     od_code rc = od_sqlite_begin(store, err);
     if (rc != OD_OK)
         return rc;
     OD_TRY(check_version(store, &empty, &older, err)); // another process may have been quicker
-    if (older)
-        OD_TRY(execute(store, migrate_1, err));
+    for (uint64_t version = older; version && version < SCHEMA_VERSION; version++)
+        OD_TRY(execute(store, migrations[version - 1], err));
     if (empty) {
         OD_TRY(execute(store, schema, err));
         snprintf(mark, sizeof mark, "PRAGMA application_id=%d; PRAGMA user_version=%d", APPLICATION_ID, SCHEMA_VERSION);
@@ -359,7 +365,8 @@ out:
 static od_code set_up(struct sqlite_store *store, bool create, struct od_error *err)
 {
     od_code rc = OD_OK;
-    bool empty, older;
+    bool empty;
+    uint64_t older;
     sqlite3_busy_timeout(store->connection, BUSY_MS);
     OD_TRY(check_version(store, &empty, &older, err));
     if (empty && !create)
@@ -412,7 +419,8 @@ od_code od_metastore_sqlite_open(const char *path, bool create, struct od_metast
         .snapshot_create = od_sqlite_snapshot_create,
         .snapshot_list = od_sqlite_snapshot_list,
         .snapshot_drop = od_sqlite_snapshot_drop,
-        .restore = od_sqlite_restore,
+        .identify = od_sqlite_identify,
+    .restore = od_sqlite_restore,
     };
     od_code rc = OD_OK;
     *out = NULL;

@@ -6,7 +6,7 @@
 
 #define BRANCH_COLUMNS                                                                                                 \
     "branch, parent_branch, parent_layer, start_lsn, epoch, epoch_start_lsn, owner, lease_until_us, tip_layer, "       \
-    "tip_lsn, tip_time_us, dropped_us, holder, held_since"
+    "tip_lsn, tip_time_us, dropped_us, holder, held_since, policy"
 
 static struct sqlite_store *of(struct od_metastore *store)
 {
@@ -31,6 +31,7 @@ static void branch_take(sqlite3_stmt *statement, void *out)
     row->dropped_us = od_sqlite_number(statement, 11);
     od_sqlite_uuid(statement, 12, &row->holder);
     row->held_since = od_sqlite_number(statement, 13);
+    row->policy = od_sqlite_number(statement, 14);
 }
 
 static od_code branch_find(struct sqlite_store *store, const struct od_uuid *branch, struct od_meta_branch *row,
@@ -62,10 +63,11 @@ od_code od_sqlite_branch_get(struct sqlite_store *store, const struct od_uuid *b
 
 od_code od_sqlite_branch_insert(struct sqlite_store *store, const struct od_meta_branch *row, struct od_error *err)
 {
-    return od_sqlite_run(store, NULL, err, "INSERT INTO branch(" BRANCH_COLUMNS ") VALUES(?,?,?,?,?,?,?,?,?,?,?,?,?,?)",
-                         "uuuiiitiuiiiui", &row->branch, &row->parent_branch, &row->parent_layer, row->start_lsn,
+    return od_sqlite_run(store, NULL, err, "INSERT INTO branch(" BRANCH_COLUMNS ") VALUES(?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)",
+                         "uuuiiitiuiiiuii", &row->branch, &row->parent_branch, &row->parent_layer, row->start_lsn,
                          row->epoch, row->epoch_start_lsn, row->owner, row->lease_until_us, &row->tip_layer,
-                         row->tip_lsn, row->tip_time_us, row->dropped_us, &row->holder, row->held_since);
+                         row->tip_lsn, row->tip_time_us, row->dropped_us, &row->holder, row->held_since,
+                         row->policy);
 }
 
 // ---- databases
@@ -300,4 +302,26 @@ od_code od_sqlite_lease_release(struct od_metastore *store, const struct od_uuid
                                 bool published, struct od_error *err)
 {
     return lease_set(of(store), branch, epoch, 0, published, err);
+}
+
+// ---- which cluster this is
+
+od_code od_sqlite_identify(struct od_metastore *opaque, struct od_uuid *cluster, struct od_error *err)
+{
+    struct sqlite_store *store = of(opaque);
+    sqlite3_stmt *statement;
+    bool found = false;
+    od_code rc = od_sqlite_begin(store, err);
+    if (rc != OD_OK)
+        return rc;
+    OD_TRY(od_sqlite_run(store, NULL, err, "INSERT INTO cluster(one, cluster) VALUES(1, ?) ON CONFLICT DO NOTHING", "u",
+                         cluster));
+    OD_TRY(od_sqlite_start(store, &statement, err, "SELECT cluster FROM cluster", ""));
+    OD_TRY(od_sqlite_next(store, statement, &found, err));
+    if (found) {
+        od_sqlite_uuid(statement, 0, cluster);
+        od_sqlite_end(statement);
+    }
+out:
+    return od_sqlite_finish(store, rc, err);
 }

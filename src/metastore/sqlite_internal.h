@@ -97,6 +97,7 @@ od_code od_sqlite_snapshot_list(struct od_metastore *store, const struct od_uuid
                                 struct od_meta_snapshot **rows, size_t *count, struct od_error *err);
 od_code od_sqlite_snapshot_drop(struct od_metastore *store, const struct od_uuid *branch, const char *name,
                                 struct od_error *err);
+od_code od_sqlite_identify(struct od_metastore *store, struct od_uuid *cluster, struct od_error *err);
 od_code od_sqlite_restore(struct od_metastore *store, const struct od_meta_database *databases, size_t database_count,
                           const struct od_meta_branch *branches, size_t branch_count,
                           const struct od_meta_layer *layers, size_t layer_count,

@@ -143,8 +143,13 @@ od_code od_host_open(const struct od_host_options *options, struct od_host **hos
     h->options.directory = h->options.metadata = h->options.objects = NULL;
     pthread_mutex_init(&h->lock, NULL);
     pthread_mutex_init(&h->making_main, NULL);
-    const struct od_place_options place = {options->directory, options->metadata, options->objects,
-                                           options->cache_bytes, options->keep_history_ms};
+    const struct od_place_options place = {.directory = options->directory,
+                                           .metadata = options->metadata,
+                                           .objects = options->objects,
+                                           .cache_bytes = options->cache_bytes,
+                                           .history_ms = options->keep_history_ms,
+                                           .unshipped_bytes = options->unshipped_bytes,
+                                           .policy = options->policy};
     OD_TRY(od_place_open(&place, &h->place, err));
     rc = load(h, err);
     if (rc == OD_OK && options->collect_ms) {
@@ -301,13 +306,45 @@ out:
     return rc;
 }
 
+struct making {
+    const char *file;
+    uint64_t policy;
+};
+
 static od_code make(struct od_host *host, const char *name, const void *context, struct od_error *err)
 {
-    const char *file = context;
-    if (!file)
-        return od_store_create(host->place.store, name, err);
-    od_code rc = check_file(host, name, file, err);
-    return rc == OD_OK ? od_store_import(host->place.store, name, file, NULL, NULL, err) : rc;
+    const struct making *making = context;
+    if (!making->file)
+        return od_store_create_as(host->place.store, name, making->policy, err);
+    od_code rc = check_file(host, name, making->file, err);
+    return rc == OD_OK
+               ? od_store_import_as(host->place.store, name, making->file, making->policy, NULL, NULL, err)
+               : rc;
+}
+
+uint64_t od_host_policy(const struct od_host *host)
+{
+    return host->options.policy;
+}
+
+od_code od_host_policy_read(const char *durability, const char *failover, uint64_t *policy, struct od_error *err)
+{
+    const struct {
+        const char *text, *flag, *off, *on;
+        uint64_t bit;
+    } all[] = {{durability, "durability", "local", "remote", OD_BRANCH_REMOTE},
+               {failover, "failover", "operator", "allow-loss", OD_BRANCH_FAILOVER}};
+    for (size_t i = 0; i < sizeof all / sizeof *all; i++) {
+        const char *text = all[i].text;
+        if (!text)
+            continue;
+        bool on = strcmp(text, all[i].on) == 0;
+        if (!on && strcmp(text, all[i].off) != 0)
+            return od_fail(err, OD_INVALID, "%s is \"%s\" or \"%s\", not \"%.60s\"", all[i].flag, all[i].off, all[i].on,
+                           text);
+        *policy = on ? *policy | all[i].bit : *policy & ~all[i].bit;
+    }
+    return OD_OK;
 }
 
 od_code od_host_make(struct od_host *host, const char *name, bool if_not_exists, od_host_make_fn make_it,
@@ -352,7 +389,14 @@ od_code od_host_make(struct od_host *host, const char *name, bool if_not_exists,
 od_code od_host_create(struct od_host *host, const char *name, const char *file, bool consume, bool if_not_exists,
                        bool *created, struct od_error *err)
 {
-    od_code rc = od_host_make(host, name, if_not_exists, make, file, created, err);
+    return od_host_create_as(host, name, file, host->options.policy, consume, if_not_exists, created, err);
+}
+
+od_code od_host_create_as(struct od_host *host, const char *name, const char *file, uint64_t policy, bool consume,
+                          bool if_not_exists, bool *created, struct od_error *err)
+{
+    const struct making making = {file, policy};
+    od_code rc = od_host_make(host, name, if_not_exists, make, &making, created, err);
     if (consume)
         od_place_discard(file);
     return rc;

@@ -33,6 +33,8 @@ struct od_host_options {
     uint64_t keep_dropped_ms;       // of the history of a dropped database
     uint64_t keep_history_ms;       // so long every position is readable; 0: as long as its layers are there
     uint64_t database_idle_ms;      // a database that nobody used for so long is closed; 0: never
+    uint64_t unshipped_bytes;       // that may wait for remote objects; 0: a default
+    uint64_t policy;                // of databases that are made without one of their own (metastore.h)
     bool take_over;                 // open databases for writing though another machine's lease on them runs
     // What each database is opened with (engine.h). Zero: DuckDB's defaults.
     uint64_t memory_limit_bytes;
@@ -64,6 +66,13 @@ OD_CHECKED od_code od_host_list(struct od_host *host, struct od_database_entry *
 // there (if_not_exists).
 OD_CHECKED od_code od_host_create(struct od_host *host, const char *name, const char *file, bool consume,
                                   bool if_not_exists, bool *created, struct od_error *err);
+// The same with a policy of its own (metastore.h).
+OD_CHECKED od_code od_host_create_as(struct od_host *host, const char *name, const char *file, uint64_t policy,
+                                     bool consume, bool if_not_exists, bool *created, struct od_error *err);
+uint64_t od_host_policy(const struct od_host *host); // of databases that are made without one of their own
+// "local" or "remote"; "operator" or "allow-loss"; NULL leaves it as it is.
+OD_CHECKED od_code od_host_policy_read(const char *durability, const char *failover, uint64_t *policy,
+                                       struct od_error *err);
 // OD_BUSY while a session or a statement uses it.
 OD_CHECKED od_code od_host_drop(struct od_host *host, const char *name, bool if_exists, bool *dropped,
                                 struct od_error *err);

@@ -10,6 +10,7 @@
 #include "os/platform.h"
 #include "os/random.h"
 #include "server/backends.h"
+#include "server/identity.h"
 #include "storage/store.h"
 
 #include <limits.h>
@@ -21,6 +22,7 @@
 #define FORMAT_TEXT "openduck data directory, format 1\n"
 #define FORMAT_BYTES_MAX 256u
 #define CACHE_BYTES_DEFAULT (10 * OD_GIB)
+#define UNSHIPPED_BYTES_DEFAULT (1 * OD_GIB)
 #define PREFETCH_THREADS 2u
 
 char *od_place_temporary(const struct od_place *place, const char *suffix)
@@ -150,6 +152,8 @@ static od_code open_parts(struct od_place *place, const struct od_place_options 
         OD_TRY(od_fail(err, OD_NO_MEMORY, "no memory for the data directory"));
     OD_TRY(open_metadata(place, options, known, err));
     OD_TRY(open_objects(place, options, err));
+    if (place->shared)
+        OD_TRY(od_identity_check(od_platform_real(), place->metadata, place->objects, err));
     owner_name(place->directory, owner, sizeof owner);
     const struct od_store_options store = {
         .platform = od_platform_real(),
@@ -160,6 +164,8 @@ static od_code open_parts(struct od_place *place, const struct od_place_options 
         .threads = true,
         .reserve_bytes = OD_RESERVE_BYTES,
         .history_ms = options->history_ms,
+        .policy = options->policy,
+        .unshipped_max = options->unshipped_bytes ? options->unshipped_bytes : place->remote ? UNSHIPPED_BYTES_DEFAULT : 0,
     };
     OD_TRY(od_store_open(&store, &place->store, err));
 out:

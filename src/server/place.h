@@ -27,6 +27,8 @@ struct od_place_options {
     const char *metadata, *objects; // addresses (backends.h); NULL: in the directory
     uint64_t cache_bytes;           // of remote objects; 0: 10 GiB
     uint64_t history_ms;            // store.h
+    uint64_t unshipped_bytes;       // that may wait for remote objects; 0: 1 GiB
+    uint64_t policy;                // of new databases (metastore.h)
 };
 
 struct od_place {

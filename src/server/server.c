@@ -217,6 +217,10 @@ static od_code start_rpc(struct od_server *server, struct od_error *err)
 static od_code start_host(struct od_server *server, struct od_error *err)
 {
     const struct od_server_options *options = &server->options;
+    uint64_t policy = 0;
+    od_code rc = od_host_policy_read(options->durability, options->failover, &policy, err);
+    if (rc != OD_OK)
+        return rc;
     const struct od_host_options host = {
         .directory = options->directory,
         .metadata = options->metadata,
@@ -226,6 +230,8 @@ static od_code start_host(struct od_server *server, struct od_error *err)
         .keep_dropped_ms = options->keep_dropped_ms,
         .keep_history_ms = options->keep_history_ms,
         .database_idle_ms = options->database_idle_ms,
+        .unshipped_bytes = options->unshipped_bytes,
+        .policy = policy,
         .take_over = options->take_over,
         .memory_limit_bytes = options->memory_limit_bytes,
         .threads = options->threads,

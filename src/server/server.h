@@ -17,6 +17,8 @@ struct od_server_options {
     uint64_t keep_dropped_ms;       // of the history of a dropped database; 0: 24 h
     uint64_t keep_history_ms;       // so long every position of a database is readable; 0: 24 h
     uint64_t database_idle_ms;      // a database that nobody used for so long is closed; 0: 15 min
+    uint64_t unshipped_bytes;       // that may wait for remote objects; 0: a default
+    const char *durability, *failover; // of databases made here (host.h); NULL: "local", "operator"
     bool take_over;                 // open databases for writing though another machine's lease on them runs
     const char *listen;    // "127.0.0.1:7878", "[::1]:0", "unix:/path"
     const char *token;     // NULL: anybody who can connect may do anything

@@ -22,6 +22,7 @@ struct admin_call {
     ProtobufCMessage *message; // the one being worked on
     // CreateDatabase; touched by one callback or one job at a time
     char *name;
+    uint64_t policy;
     bool if_not_exists, named;
     char *path; // where the bytes go; NULL: none came
     int file;   // -1: not open
@@ -166,6 +167,11 @@ static od_code take_name(struct admin_call *a, const Openduck__V1__CreateDatabas
         return OD_OK;
     a->named = true;
     a->if_not_exists = request->if_not_exists;
+    a->policy = od_host_policy(a->server->host);
+    od_code rc = od_host_policy_read(request->durability[0] ? request->durability : NULL,
+                                     request->failover[0] ? request->failover : NULL, &a->policy, err);
+    if (rc != OD_OK)
+        return rc;
     a->name = od_strdup(request->name);
     if (!a->name)
         return od_fail(err, OD_NO_MEMORY, "no memory for a name");
@@ -219,7 +225,7 @@ static void create_run(struct od_job *job)
     if (a->file >= 0)
         close(a->file);
     a->file = -1;
-    rc = od_host_create(a->server->host, a->name, a->path, a->path != NULL, a->if_not_exists, NULL, &err);
+    rc = od_host_create_as(a->server->host, a->name, a->path, a->policy, a->path != NULL, a->if_not_exists, NULL, &err);
     od_free(a->path); // taken
     a->path = NULL;
     OD_TRY(rc);

@@ -3,7 +3,9 @@
 #include "base/log.h"
 #include "metastore/metastore.h"
 #include "objstore/objstore.h"
+#include "os/platform.h"
 #include "server/backends.h"
+#include "server/identity.h"
 #include "server/place_rebuild.h"
 #include "storage/rebuild.h"
 
@@ -20,6 +22,7 @@ static od_code make(struct od_stores_rebuild *request, struct od_error *err)
     OD_TRY(od_metadata_migrate(request->metadata, err));
     OD_TRY(od_metadata_open(request->metadata, false, &rebuild->metadata, err));
     OD_TRY(od_rebuild_run(rebuild, err));
+    OD_TRY(od_identity_adopt(od_platform_real(), rebuild->metadata, rebuild->objects, err));
 out:
     od_metastore_close(rebuild->metadata);
     rebuild->metadata = NULL;

@@ -8,11 +8,13 @@
 
 #define HEAD_BYTES 16u
 #define BRANCH_FIXED 80u    // 16 + three uuids + two numbers
+#define POLICY_FIXED 88u    // the same with one number more; only where there is a policy
 #define SNAPSHOT_FIXED 104u // 16 + three uuids + five numbers
 #define DROP_FIXED 40u      // 16 + a uuid + a number
 #define CONDEMNED_FIXED 64u // 16 + two uuids + two numbers
 
 static const char BRANCH_MAGIC[8] = {'O', 'D', 'B', 'R', 'A', 'N', 'C', '1'};
+static const char POLICY_MAGIC[8] = {'O', 'D', 'B', 'R', 'A', 'N', 'C', '2'};
 static const char DROP_MAGIC[8] = {'O', 'D', 'D', 'R', 'O', 'P', 'P', '1'};
 static const char CONDEMNED_MAGIC[8] = {'O', 'D', 'C', 'O', 'N', 'D', 'M', '1'};
 static const char SNAPSHOT_MAGIC[8] = {'O', 'D', 'S', 'N', 'A', 'P', 'S', '1'};
@@ -77,16 +79,23 @@ size_t od_branch_encode(const struct od_branch_description *branch, uint8_t out[
     memcpy(out + 48, branch->parent_layer.bytes, 16);
     od_put64(out + 64, branch->start_lsn);
     od_put64(out + 72, branch->created_us);
-    return finish(out, BRANCH_MAGIC, BRANCH_FIXED, branch->name);
+    if (!branch->policy)
+        return finish(out, BRANCH_MAGIC, BRANCH_FIXED, branch->name);
+    od_put64(out + 80, branch->policy);
+    return finish(out, POLICY_MAGIC, POLICY_FIXED, branch->name);
 }
 
 od_code od_branch_decode(const uint8_t *in, size_t bytes, const char *key, struct od_branch_description *branch,
                          struct od_error *err)
 {
     *branch = (struct od_branch_description){0};
-    od_code rc = begin(in, bytes, BRANCH_MAGIC, BRANCH_FIXED, key, branch->name, err);
+    bool has_policy = bytes >= HEAD_BYTES && memcmp(in, POLICY_MAGIC, sizeof POLICY_MAGIC) == 0;
+    od_code rc = has_policy ? begin(in, bytes, POLICY_MAGIC, POLICY_FIXED, key, branch->name, err)
+                            : begin(in, bytes, BRANCH_MAGIC, BRANCH_FIXED, key, branch->name, err);
     if (rc != OD_OK)
         return rc;
+    if (has_policy)
+        branch->policy = od_get64(in + 80);
     memcpy(branch->branch.bytes, in + 16, 16);
     memcpy(branch->parent_branch.bytes, in + 32, 16);
     memcpy(branch->parent_layer.bytes, in + 48, 16);

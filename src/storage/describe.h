@@ -14,6 +14,7 @@
 struct od_branch_description {
     struct od_uuid branch, parent_branch, parent_layer;
     uint64_t start_lsn, created_us;
+    uint64_t policy; // OD_BRANCH_...
     char name[OD_META_NAME_BYTES]; // of the database, when it was made
 };
 

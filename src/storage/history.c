@@ -42,6 +42,7 @@ od_code od_store_describe_branch(struct od_store *store, const char *name, const
         .parent_layer = branch->parent_layer,
         .start_lsn = branch->start_lsn,
         .created_us = branch->tip_time_us,
+        .policy = branch->policy,
     };
     snprintf(description.name, sizeof description.name, "%s", name);
     od_branch_key(&branch->branch, key);
@@ -482,6 +483,7 @@ od_code od_history_branch_at(struct od_store *store, const struct od_meta_branch
         .epoch_start_lsn = position->lsn,
         .tip_lsn = position->lsn,
         .tip_time_us = platform->ops->wall_us(platform),
+        .policy = from->policy,
     };
     platform->ops->random(platform, branch->branch.bytes, sizeof branch->branch.bytes);
     od_uuid_mark_random(&branch->branch);

@@ -161,6 +161,7 @@ static od_code make_hidden(struct import *import, struct od_error *err)
     import->ops->random(import->platform, branch.branch.bytes, sizeof branch.branch.bytes);
     od_uuid_mark_random(&branch.branch);
     branch.tip_time_us = import->ops->wall_us(import->platform);
+    branch.policy = import->store->options.policy;
     od_uuid_format(&branch.branch, text);
     snprintf(import->hidden, sizeof import->hidden, OD_HIDDEN_NAME_PREFIX "import-%s", text);
     OD_TRY(od_store_create_branch(import->store, import->hidden, &branch, err));
@@ -281,6 +282,13 @@ od_code od_store_import(struct od_store *store, const char *name, const char *fi
                         void (*progress)(void *context, uint64_t done, uint64_t total), void *context,
                         struct od_error *err)
 {
+    return od_store_import_as(store, name, file, store->options.policy, progress, context, err);
+}
+
+od_code od_store_import_as(struct od_store *store, const char *name, const char *file, uint64_t policy,
+                           void (*progress)(void *context, uint64_t done, uint64_t total), void *context,
+                           struct od_error *err)
+{
     od_code rc = OD_OK;
     struct od_store_options options = store->options;
     uint32_t block_bytes = 0;
@@ -299,6 +307,7 @@ od_code od_store_import(struct od_store *store, const char *name, const char *fi
     OD_TRY(od_store_import_clean(store, ABANDONED_US, err));
     options.block_bytes = block_bytes;
     options.threads = false;
+    options.policy = policy;
     OD_TRY(od_store_open(&options, &import->store, err));
     rc = run(import, name, err);
     od_volume_close(import->volume);

@@ -63,6 +63,7 @@ static void add_branch(const struct od_rebuilt_branch *branch, struct rows *rows
         row->parent_branch = said->parent_branch;
         row->parent_layer = said->parent_layer;
         row->start_lsn = said->start_lsn;
+        row->policy = said->policy;
         row->tip_time_us = database->created_us = said->created_us;
         memcpy(database->name, said->name, sizeof database->name);
     } else {

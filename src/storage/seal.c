@@ -227,29 +227,49 @@ static od_code publish_row(struct od_volume *volume, struct od_journal *journal,
     volume->branch.tip_layer = row.layer;
     volume->branch.tip_lsn = row.end_lsn;
     volume->branch.tip_time_us = row.last_time_us;
+    if (row.end_lsn > volume->durable) // it was synced before it was sealed
+        volume->durable = row.end_lsn;
+    volume->ship_answered = volume->ship_arrivals;
     note_published(volume, journal, &footer);
+    pthread_cond_broadcast(&volume->moved);
     pthread_mutex_unlock(&volume->lock);
+    od_volume_answer(volume);
 out:
     od_footer_release(&footer);
     return rc;
 }
 
-// Q3. Should it fail, the next opening does it.
+// From now on it is read from its object. Should it fail, that is so after the next opening.
 static void retire(struct od_volume *volume, struct od_journal *journal)
 {
     struct od_error err;
     struct od_object *object = NULL;
+    uint64_t bytes = 0;
     char key[OD_LAYER_KEY_BYTES];
+    if (!journal)
+        return;
     od_layer_key(&journal->header.layer, key);
-    if (volume->platform->ops->remove(volume->platform, journal->path, &err) != OD_OK ||
-        od_objstore_open(volume->store->options.objects, key, &object, &err) != OD_OK) {
+    if (od_journal_size(journal, &bytes, &err) != OD_OK ||
+        od_objstore_open_listed(volume->store->options.objects, key, bytes, &object, &err) != OD_OK) {
+        od_log(OD_LOG_WARN, "storage", "%s", err.message);
+        return;
+    }
+    od_journal_retire(journal, object);
+}
+
+// Q3. The file loses its name; should that fail, the next opening does it. Its bytes stay until the layer above it is made,
+// which begins with its footer.
+static void unlink_file(struct od_volume *volume, struct od_journal *journal)
+{
+    struct od_error err;
+    if (volume->platform->ops->remove(volume->platform, journal->path, &err) != OD_OK) {
         od_log(OD_LOG_WARN, "storage", "%s", err.message);
         return;
     }
     pthread_mutex_lock(&volume->lock);
     volume->removals++;
     pthread_mutex_unlock(&volume->lock);
-    od_journal_retire(journal, object);
+    volume->unlinked = journal;
 }
 
 static od_code sync_removals(struct od_volume *volume, struct od_error *err)
@@ -273,9 +293,11 @@ static od_code publish_one(struct od_volume *volume, struct od_journal *journal,
     OD_TRY(put_object(volume, journal, err));
     if (OD_PLANT(JOURNAL_GONE_EARLY))
         (void)(volume->platform->ops->remove(volume->platform, journal->path, NULL) == OD_OK);
+    retire(volume, volume->unlinked); // from here on it may be closed, when nothing needs it
+    volume->unlinked = NULL;
     OD_TRY(sync_removals(volume, err));
     OD_TRY(publish_row(volume, journal, err));
-    retire(volume, journal);
+    unlink_file(volume, journal);
 out:
     return rc;
 }
@@ -316,7 +338,6 @@ od_code od_volume_maintain(struct od_volume *volume, struct od_error *err)
 {
     od_code rc = OD_OK;
     const struct od_store_options *options = &volume->store->options;
-    struct od_metastore *meta = options->metadata;
     pthread_mutex_lock(&volume->lock);
     uint64_t bytes = volume->barrier - volume->current->header.first_lsn;
     uint64_t age_us = volume->time_us - volume->current->header.time_us;
@@ -332,19 +353,12 @@ od_code od_volume_maintain(struct od_volume *volume, struct od_error *err)
         OD_TRY(rc);
     rc = OD_OK;
     uint64_t clock_us = volume->platform->ops->clock_us(volume->platform);
-    if (clock_us - volume->lease_renewed_us < OD_LEASE_US / 3)
+    if (clock_us - volume->maintained_us < OD_LEASE_US / 3)
         goto out;
-    volume->lease_renewed_us = clock_us;
+    volume->maintained_us = clock_us;
     od_reserve_hold(volume->store);
-    rc = meta->ops->lease_renew(meta, &volume->branch.branch, volume->epoch, OD_LEASE_US, err);
-    if (rc == OD_FENCED) {
-        struct od_error fenced;
-        (void)od_fail(&fenced, OD_FENCED, "another writer has taken over %s", volume->name);
-        pthread_mutex_lock(&volume->lock);
-        od_volume_poison(volume, &fenced);
-        pthread_mutex_unlock(&volume->lock);
-        od_volume_answer(volume);
-    }
+    if (!options->threads)
+        OD_TRY(od_volume_renew(volume, err));
 out:
     return rc;
 }

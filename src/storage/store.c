@@ -84,6 +84,11 @@ od_code od_store_check_name(const char *name, struct od_error *err)
 
 od_code od_store_create(struct od_store *store, const char *name, struct od_error *err)
 {
+    return od_store_create_as(store, name, store->options.policy, err);
+}
+
+od_code od_store_create_as(struct od_store *store, const char *name, uint64_t policy, struct od_error *err)
+{
     struct od_platform *platform = store->options.platform;
     struct od_meta_branch branch = {0};
     od_code rc = od_store_check_name(name, err);
@@ -92,6 +97,7 @@ od_code od_store_create(struct od_store *store, const char *name, struct od_erro
     platform->ops->random(platform, branch.branch.bytes, sizeof branch.branch.bytes);
     od_uuid_mark_random(&branch.branch);
     branch.tip_time_us = platform->ops->wall_us(platform);
+    branch.policy = policy;
     return od_store_create_branch(store, name, &branch, err);
 }
 

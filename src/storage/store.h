@@ -41,6 +41,8 @@ struct od_store_options {
     // 0: 64. A footer names so many more layers than are needed, before it is looked which are; of small ones so many stay
     // before they are merged.
     uint32_t layers_slack;
+    uint64_t unshipped_max; // bytes of closed journals that wait for the object store; writers wait beyond. 0: no bound
+    uint64_t policy;        // of new databases: OD_BRANCH_...
 };
 
 OD_CHECKED od_code od_store_open(const struct od_store_options *options, struct od_store **store, struct od_error *err);
@@ -57,6 +59,7 @@ struct od_store_database {
 };
 
 OD_CHECKED od_code od_store_create(struct od_store *store, const char *name, struct od_error *err);
+OD_CHECKED od_code od_store_create_as(struct od_store *store, const char *name, uint64_t policy, struct od_error *err);
 // From a DuckDB file (which nobody writes meanwhile) and the WAL files beside it, if there are any: their bytes become
 // the first layers, blocks of zeros left out. The database appears when all is there; a failure leaves nothing.
 // OD_UNSUPPORTED: not a DuckDB database, or an encrypted one; OD_CORRUPT: a damaged header or a file that is cut off;
@@ -64,6 +67,9 @@ OD_CHECKED od_code od_store_create(struct od_store *store, const char *name, str
 OD_CHECKED od_code od_store_import(struct od_store *store, const char *name, const char *file,
                                    void (*progress)(void *context, uint64_t done, uint64_t total), void *context,
                                    struct od_error *err);
+OD_CHECKED od_code od_store_import_as(struct od_store *store, const char *name, const char *file, uint64_t policy,
+                                      void (*progress)(void *context, uint64_t done, uint64_t total), void *context,
+                                      struct od_error *err);
 OD_CHECKED od_code od_store_drop(struct od_store *store, const char *name, struct od_error *err);
 OD_CHECKED od_code od_store_list(struct od_store *store, struct od_store_database **rows, size_t *count,
                                  struct od_error *err); // od_free

@@ -10,7 +10,7 @@
 #define OD_SEAL_AGE_MS_DEFAULT 60000u
 #define OD_LEDGER_WINDOW_MS_DEFAULT (UINT64_C(24) * 3600 * 1000)
 #define OD_BLOCK_BYTES_DEFAULT 262144u
-#define OD_LEASE_US 10000000u
+#define OD_LEASE_US 6000000u
 #define OD_HIDDEN_NAME_PREFIX "." // of databases that are not listed
 
 struct od_store {

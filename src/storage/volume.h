@@ -12,6 +12,7 @@
 //   V4  A request's ledger entry is part of the barrier record that makes its commit durable: both are there, or neither.
 //   V5  A failed write or sync of the journal poisons the volume: every later write and barrier fails, waiters get
 //       OD_OUTCOME_UNKNOWN, reads of what is durable go on. It is never tried again on the same volume.
+//   V6  Nobody is told of a commit of a branch whose policy is OD_BRANCH_REMOTE before it is in a layer (od_volume_wait).
 //
 // Threads: all functions, except open and close. Reads never wait for writers' disk operations.
 #ifndef OD_STORAGE_VOLUME_H
@@ -86,6 +87,15 @@ const struct od_uuid *od_volume_branch(const struct od_volume *volume); // lives
 // Returns when durable_lsn >= lsn (a group fsync serves all waiters). OD_OUTCOME_UNKNOWN when the volume was poisoned
 // before.
 OD_CHECKED od_code od_volume_wait_durable(struct od_volume *volume, uint64_t lsn, struct od_error *err);
+// When is a commit acknowledged? When it is on this machine's disk (LOCAL), or in a layer (REMOTE); DATABASE: as the branch's
+// policy says.
+enum od_durability { OD_DURABILITY_DATABASE, OD_DURABILITY_LOCAL, OD_DURABILITY_REMOTE };
+// Returns when a reply may be given that reveals everything up to lsn, a barrier. One object serves all that wait for it.
+// OD_OUTCOME_UNKNOWN: poisoned before, or in no layer after a minute; the position may come to be acknowledged later.
+// OD_UNAVAILABLE: another place may have taken the branch over.
+OD_CHECKED od_code od_volume_wait(struct od_volume *volume, uint64_t lsn, enum od_durability level,
+                                  struct od_error *err);
+uint64_t od_volume_acknowledged_lsn(struct od_volume *volume, enum od_durability level);
 // Calls done(context, rc) once, on a thread of the volume or at once on this one, when wait_durable would return.
 void od_volume_when_durable(struct od_volume *volume, uint64_t lsn, void (*done)(void *context, od_code rc),
                             void *context);

@@ -126,6 +126,8 @@ od_code od_volume_append(struct od_volume *volume, struct od_volume_append *appe
     od_code rc = OD_OK;
 
     pthread_mutex_lock(&volume->lock);
+    if (!append->barrier && record->op != OD_RECORD_WATERMARK)
+        OD_TRY(od_volume_wait_unshipped(volume, err));
     bool crowded = !append->barrier && volume->tail - volume->synced > BACK_PRESSURE_BYTES;
     if (crowded) {
         pthread_mutex_unlock(&volume->lock);

@@ -75,8 +75,16 @@ struct od_volume {
     struct od_error poison;
     struct od_waiter *waiters;
     pthread_cond_t seal;       // for the sealing thread
-    uint64_t lease_renewed_us; // monotonic
-    struct od_thread flusher, sealer;
+    pthread_cond_t stop;       // for the one that keeps the lease
+    uint64_t lease_renewed_us; // monotonic; when the newest renewal that succeeded was asked for
+    uint64_t maintained_us;    // monotonic
+    uint64_t wanted;           // the highest position that somebody waits for until it is in a layer (volume_ship.c)
+    unsigned ship_waiters, ship_ms; // ship_ms: what the last layer took that was made for them
+    // All that ever waited; those before the last journal was closed for them, and before its layer was made; how many the
+    // next one should wait for.
+    uint64_t ship_arrivals, ship_closed, ship_answered, ship_expected;
+    struct od_journal *unlinked;     // the newest layer, still read from its file, which has no name any more
+    struct od_thread flusher, sealer, leaser;
     struct od_volume *next_writer; // of the store's writers, or readers
 };
 
@@ -102,6 +110,15 @@ void od_volume_switch(struct od_volume *volume);
 // Makes a durable layer of everything up to a barrier's end: closes its journal, publishes it. A statement between two
 // barriers keeps its journal open: it is waited for, up to 10 s when there are threads, then OD_BUSY.
 OD_CHECKED od_code od_volume_publish_at(struct od_volume *volume, uint64_t lsn, struct od_error *err);
+// End of the newest layer. Under `lock`.
+uint64_t od_volume_published(const struct od_volume *volume);
+// Does anybody wait for a layer? Under `lock`. Then od_volume_ship makes it, on the sealing thread.
+bool od_volume_ship_wanted(const struct od_volume *volume);
+OD_CHECKED od_code od_volume_ship(struct od_volume *volume, struct od_error *err);
+// Waits while too much is closed and not published. Under `lock`, which is given up meanwhile. OD_LIMIT.
+OD_CHECKED od_code od_volume_wait_unshipped(struct od_volume *volume, struct od_error *err);
+// Asks for the lease once more. OD_FENCED poisons.
+OD_CHECKED od_code od_volume_renew(struct od_volume *volume, struct od_error *err);
 // Makes `next` and room for it. Not under `lock`.
 OD_CHECKED od_code od_volume_prepare_next(struct od_volume *volume, struct od_error *err);
 // Answers those whose position is durable now, or never will be. Not under `lock`.

@@ -16,6 +16,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 struct chain_end {
     struct od_uuid layer;
@@ -384,6 +385,7 @@ struct od_volume *od_volume_new(struct od_store *store)
     od_cond_init(&volume->moved);
     od_cond_init(&volume->work);
     od_cond_init(&volume->seal);
+    od_cond_init(&volume->stop);
     return volume;
 }
 
@@ -397,6 +399,7 @@ void od_volume_free(struct od_volume *volume)
     pthread_cond_destroy(&volume->moved);
     pthread_cond_destroy(&volume->work);
     pthread_cond_destroy(&volume->seal);
+    pthread_cond_destroy(&volume->stop);
     pthread_mutex_destroy(&volume->lock);
     pthread_mutex_destroy(&volume->flush_lock);
     pthread_mutex_destroy(&volume->publish_lock);
@@ -424,12 +427,37 @@ out:
     return rc;
 }
 
+// Says what the takeover costs at most: from when on commits may be missing.
+static void tell_takeover(const struct od_volume *volume, const struct od_meta_branch *before,
+                          const struct od_uuid *holder)
+{
+    const struct od_meta_branch *now = &volume->branch;
+    if (od_uuid_is_zero(&before->holder) || od_uuid_equal(&before->holder, holder) || before->epoch + 1 != now->epoch)
+        return;
+    char text[40];
+    uint64_t wall_us = volume->platform->ops->wall_us(volume->platform);
+    uint64_t age_s = wall_us > now->tip_time_us ? (wall_us - now->tip_time_us) / 1000000 : 0;
+    time_t seconds = (time_t)(now->tip_time_us / 1000000);
+    struct tm parts;
+    gmtime_r(&seconds, &parts);
+    strftime(text, sizeof text, "%Y-%m-%d %H:%M:%S", &parts);
+    if (now->policy & OD_BRANCH_REMOTE)
+        od_log(OD_LOG_WARN, "storage", "took %s over from %s; nothing that was acknowledged as remote is lost", volume->name,
+               before->owner);
+    else
+        od_log(OD_LOG_WARN, "storage",
+               "took %s over from %s, as of its newest layer: position %llu, last commit %s UTC (%llu s ago). What was "
+               "acknowledged there since and not shipped is not in it; it stays on that machine's disk",
+               volume->name, before->owner, (unsigned long long)now->tip_lsn, text, (unsigned long long)age_s);
+}
+
 static od_code open_once(struct od_store *store, const char *name, bool force, struct od_volume **out,
                          struct od_error *err)
 {
     od_code rc = OD_OK;
     struct od_metastore *meta = store->options.metadata;
     struct od_meta_database database;
+    struct od_meta_branch before;
     struct od_uuid holder;
     struct found found = {0};
     bool listed = false;
@@ -442,12 +470,16 @@ static od_code open_once(struct od_store *store, const char *name, bool force, s
     OD_TRY(enlist(volume, err));
     listed = true;
     OD_TRY(od_store_holder(store, &holder, err));
+    OD_TRY(meta->ops->branch_get(meta, &database.branch, &before, err));
+    uint64_t asked_us = volume->platform->ops->clock_us(volume->platform);
     if (OD_PLANT(EPOCH_USED_AGAIN))
         OD_TRY(meta->ops->branch_get(meta, &database.branch, &volume->branch, err));
     if (!OD_PLANT(EPOCH_USED_AGAIN) || volume->branch.epoch == 0)
         OD_TRY(meta->ops->epoch_acquire(meta, &database.branch, store->options.owner, &holder, OD_LEASE_US, force,
                                         &volume->branch, err));
     volume->epoch = volume->branch.epoch;
+    volume->lease_renewed_us = asked_us;
+    tell_takeover(volume, &before, &holder);
     OD_TRY(od_store_branch_directory(store, &database.branch, volume->directory, err));
     OD_TRY(volume->platform->ops->make_directory(volume->platform, volume->directory, err));
     OD_TRY(find_journals(volume, &found, err));
@@ -456,7 +488,7 @@ static od_code open_once(struct od_store *store, const char *name, bool force, s
     OD_TRY(recover_journals(volume, &found, &end, err));
     OD_TRY(sync_recovered(volume, found.durable_lsn, err));
     OD_TRY(begin_journal(volume, &end, err));
-    volume->lease_renewed_us = volume->platform->ops->clock_us(volume->platform);
+    volume->maintained_us = volume->platform->ops->clock_us(volume->platform);
     if (store->options.threads)
         OD_TRY(od_volume_start_threads(volume, err));
     *out = volume;

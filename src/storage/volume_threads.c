@@ -1,5 +1,5 @@
 // volume_threads.c - what runs in the background of a volume: flushing for waiters without a thread of their own and for bulk
-// loads, watermarks of idle volumes; sealing, publishing, and keeping the lease.
+// loads, watermarks of idle volumes; sealing, publishing; keeping the lease.
 #include "storage/store_internal.h"
 
 #include "base/limits.h"
@@ -8,6 +8,7 @@
 
 #define FLUSH_STEP_BYTES (8 * OD_MIB)
 #define MAINTAIN_MS 1000u
+#define RETRY_MS 200u
 
 static void run_flusher(void *argument)
 {
@@ -32,15 +33,47 @@ static void run_flusher(void *argument)
 static void run_sealer(void *argument)
 {
     struct od_volume *volume = argument;
+    od_code rc = OD_OK;
+    uint64_t told_ms = 0, maintained_ms = 0;
     pthread_mutex_lock(&volume->lock);
     while (!volume->stopping && !volume->poisoned) {
-        (void)od_cond_wait_until(&volume->seal, &volume->lock, od_clock_ms() + MAINTAIN_MS);
+        // After a failure nobody hurries it.
+        uint64_t until = od_clock_ms() + (rc == OD_OK ? MAINTAIN_MS : RETRY_MS);
+        bool early = rc == OD_OK;
+        while (!volume->stopping && !volume->poisoned && !(early && od_volume_ship_wanted(volume)))
+            if (!od_cond_wait_until(&volume->seal, &volume->lock, until) || early)
+                break;
         if (volume->stopping || volume->poisoned)
             break;
+        bool ship = od_volume_ship_wanted(volume);
         pthread_mutex_unlock(&volume->lock);
         struct od_error err;
-        if (od_volume_maintain(volume, &err) != OD_OK)
+        rc = ship ? od_volume_ship(volume, &err) : OD_OK;
+        if (rc == OD_OK && (!ship || od_clock_ms() >= maintained_ms + MAINTAIN_MS)) {
+            rc = od_volume_maintain(volume, &err);
+            maintained_ms = od_clock_ms();
+        }
+        if (rc != OD_OK && od_clock_ms() >= told_ms + MAINTAIN_MS) {
             od_log(OD_LOG_WARN, "storage", "sealing %s: %s", volume->name, err.message);
+            told_ms = od_clock_ms();
+        }
+        pthread_mutex_lock(&volume->lock);
+    }
+    pthread_mutex_unlock(&volume->lock);
+}
+
+// A thread of its own: an upload may take longer than a lease.
+static void run_leaser(void *argument)
+{
+    struct od_volume *volume = argument;
+    pthread_mutex_lock(&volume->lock);
+    while (!volume->stopping && !volume->poisoned) {
+        if (od_cond_wait_until(&volume->stop, &volume->lock, od_clock_ms() + OD_LEASE_US / 3000))
+            continue;
+        pthread_mutex_unlock(&volume->lock);
+        struct od_error err;
+        if (od_volume_renew(volume, &err) != OD_OK)
+            od_log(OD_LOG_WARN, "storage", "renewing the lease of %s: %s", volume->name, err.message);
         pthread_mutex_lock(&volume->lock);
     }
     pthread_mutex_unlock(&volume->lock);
@@ -51,6 +84,8 @@ od_code od_volume_start_threads(struct od_volume *volume, struct od_error *err)
     od_code rc = od_thread_start(&volume->flusher, "od-flush", run_flusher, volume, err);
     if (rc == OD_OK)
         rc = od_thread_start(&volume->sealer, "od-seal", run_sealer, volume, err);
+    if (rc == OD_OK)
+        rc = od_thread_start(&volume->leaser, "od-lease", run_leaser, volume, err);
     if (rc != OD_OK)
         od_volume_stop_threads(volume);
     return rc;
@@ -62,7 +97,9 @@ void od_volume_stop_threads(struct od_volume *volume)
     volume->stopping = true;
     pthread_cond_broadcast(&volume->work);
     pthread_cond_broadcast(&volume->seal);
+    pthread_cond_broadcast(&volume->stop);
     pthread_mutex_unlock(&volume->lock);
     od_thread_join(&volume->flusher);
     od_thread_join(&volume->sealer);
+    od_thread_join(&volume->leaser);
 }

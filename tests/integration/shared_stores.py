@@ -1,12 +1,13 @@
 """Fixtures of tests whose databases are in S3 and PostgreSQL: a cluster of its own for each test."""
 import os
 import subprocess
+import time
 
 import pytest
 
 from conftest import server_program
 from fake_s3 import FakeS3
-from plain_client import Client
+from plain_client import Client, Failed
 from storage_servers import S3, Postgres
 
 
@@ -57,3 +58,15 @@ def own(start_server):
     yield start
     for client in clients:
         client.close()
+
+
+def until_free(call):
+    """The answer once the machine that has the database has let go of it."""
+    end = time.monotonic() + 60
+    while True:
+        try:
+            return call()
+        except Failed as failed:
+            if failed.code != "LOCKED" or time.monotonic() > end:
+                raise
+        time.sleep(0.2)

@@ -7,6 +7,7 @@ import duckdb
 
 from conftest import server_program
 from plain_client import failing
+from storage_servers import S3
 from shared_stores import openduck, own, postgres, stores  # noqa: F401 (fixtures)
 
 
@@ -120,3 +121,35 @@ def test_a_rebuild_that_fails_changes_nothing(own, stores):
     _, client = own(flags, environment)
     assert client.value("SELECT count(*) FROM t") == 1000
     assert failing(client.execute, "SELECT * FROM nothing").code
+
+
+def serve_fails(flags, environment, tmp_path):
+    return openduck("serve", "--data", tmp_path / "none", "--listen", "127.0.0.1:0", *flags, environment=environment,
+                    ok=False)
+
+
+def test_stores_that_do_not_belong_together(own, stores, postgres, tmp_path):
+    """Metadata and objects of two clusters, of none, and of another prefix: refused by name, and nothing is changed."""
+    flags, environment, s3 = stores
+    server, client = own(flags, environment)
+    client.execute("CREATE TABLE t AS SELECT 1 AS i")
+    assert server.stop() == 0
+    before = dict(s3.objects)
+    fresh = postgres.new_database("fresh")
+    openduck("migrate", "--metadata", fresh)
+    error = serve_fails(["--metadata", fresh, *flags[2:]], environment, tmp_path)
+    assert "the metadata is new" in error and "rebuild" in error
+    error = serve_fails([*flags[:3], f"s3://{S3.BUCKET}/elsewhere?path_style=true"], environment, tmp_path)
+    assert "another bucket or prefix" in error and "main" in error
+    own_prefix = ["--metadata", fresh, "--objects", f"s3://{S3.BUCKET}/second?path_style=true"]
+    other, client = own(own_prefix, environment)
+    client.execute("CREATE TABLE t AS SELECT 2 AS i")
+    assert other.stop() == 0
+    # Both know databases and have objects.
+    s3.objects |= {key.replace("second/", "cluster/"): value for key, value in s3.objects.items()
+                   if "second/branches/" in key}
+    error = serve_fails(["--metadata", fresh, *flags[2:]], environment, tmp_path)
+    assert "two clusters cannot share a prefix" in error
+    assert all(s3.objects[key] == value for key, value in before.items())
+    _, client = own(flags, environment)
+    assert client.value("SELECT i FROM t") == 1

@@ -5,19 +5,7 @@ import time
 import pytest
 
 from plain_client import Client, Failed, failing, result_of
-from shared_stores import openduck, own, postgres, stores  # noqa: F401 (fixtures)
-
-
-def until_free(call):
-    """The answer once the machine that has the database has let go of it."""
-    end = time.monotonic() + 60
-    while True:
-        try:
-            return call()
-        except Failed as failed:
-            if failed.code != "LOCKED" or time.monotonic() > end:
-                raise
-        time.sleep(0.2)
+from shared_stores import openduck, own, postgres, stores, until_free  # noqa: F401 (fixtures)
 
 
 def test_another_machine_opens_what_was_closed(own, stores):

@@ -536,6 +536,13 @@ static od_code meta_restore(struct od_metastore *store, const struct od_meta_dat
     return end_change(link_of(store), "restore", "all", forget, rc, err);
 }
 
+static od_code meta_identify(struct od_metastore *store, struct od_uuid *cluster, struct od_error *err)
+{
+    (void)store;
+    (void)cluster;
+    return od_fail(err, OD_UNSUPPORTED, "a simulated cluster has no name");
+}
+
 static const struct od_metastore_ops metadata_ops = {
     .kind = "simulated",
     .close = meta_close,
@@ -557,6 +564,7 @@ static const struct od_metastore_ops metadata_ops = {
     .snapshot_create = meta_snapshot_create,
     .snapshot_list = meta_snapshot_list,
     .snapshot_drop = meta_snapshot_drop,
+    .identify = meta_identify,
     .restore = meta_restore,
 };
 

@@ -314,6 +314,39 @@ static void another_place_takes_over_by_force_only(void **state)
     assert_true(od_uuid_equal(&row.holder, &place));
 }
 
+static void a_policy_frees_a_branch_when_its_lease_has_ended(void **state)
+{
+    (void)state;
+    const uint64_t policies[] = {OD_BRANCH_REMOTE, OD_BRANCH_FAILOVER};
+    const char *const names[] = {"remote", "failover"};
+    for (int i = 0; i < 2; i++) {
+        struct od_error err = {0};
+        struct od_meta_branch branch = {.policy = policies[i]}, row;
+        branch.branch.bytes[0] = (uint8_t)(200 + i);
+        const struct od_uuid *b = &branch.branch;
+        expect(store->ops->database_create(store, names[i], &branch, &err), OD_OK, &err);
+        assert_int_equal(branch_now(b).policy, policies[i]);
+        expect(store->ops->epoch_acquire(store, b, "one", &place, LEASE_US, false, &row, &err), OD_OK, &err);
+        assert_int_equal(row.policy, policies[i]);
+        expect(store->ops->epoch_acquire(store, b, "two", &another_place, LEASE_US, false, &row, &err), OD_LOCKED, &err);
+        expect(store->ops->lease_release(store, b, 1, false, &err), OD_OK, &err); // as if it had ended
+        expect(store->ops->epoch_acquire(store, b, "two", &another_place, LEASE_US, false, &row, &err), OD_OK, &err);
+        assert_int_equal(row.held_since, 2);
+        expect(store->ops->lease_renew(store, b, 1, LEASE_US, &err), OD_FENCED, &err);
+    }
+}
+
+static void a_cluster_is_told_its_name_once(void **state)
+{
+    (void)state;
+    struct od_error err = {0};
+    struct od_uuid first = {{1}}, second = {{2}};
+    expect(store->ops->identify(store, &first, &err), OD_OK, &err);
+    assert_int_equal(first.bytes[0], 1);
+    expect(store->ops->identify(store, &second, &err), OD_OK, &err);
+    assert_int_equal(second.bytes[0], 1);
+}
+
 static void a_layer_goes_on_top_of_the_expected_tip(void **state)
 {
     (void)state;
@@ -650,6 +683,8 @@ int metastore_conformance_run(const struct metastore_subject *which)
         METASTORE_TEST(a_name_is_pointed_to_a_new_branch),
         METASTORE_TEST(epochs_rise_and_a_lease_keeps_others_out),
         METASTORE_TEST(another_place_takes_over_by_force_only),
+        METASTORE_TEST(a_policy_frees_a_branch_when_its_lease_has_ended),
+        METASTORE_TEST(a_cluster_is_told_its_name_once),
         METASTORE_TEST(a_layer_goes_on_top_of_the_expected_tip),
         METASTORE_TEST(a_lower_epoch_adds_nothing),
         METASTORE_TEST(a_layer_in_use_is_not_forgotten),

@@ -87,13 +87,17 @@ static void an_older_file_is_brought_to_this_version(void **state)
     assert_int_equal(od_metastore_sqlite_open(in_scratch("m"), true, &store, &err), OD_OK);
     assert_int_equal(store->ops->database_create(store, "a", &branch, &err), OD_OK);
     od_metastore_close(store);
-    execute("m", "ALTER TABLE branch DROP COLUMN holder; ALTER TABLE branch DROP COLUMN held_since;"
-                 "PRAGMA user_version=1"); // as version 1 made it
-    for (int round = 0; round < 2; round++) {
+    for (int round = 0; round < 3; round++) {
+        if (round < 2) // as version 2 made it, then as version 1
+            execute("m", "ALTER TABLE branch DROP COLUMN policy; DROP TABLE cluster; PRAGMA user_version=2");
+        if (round == 1)
+            execute("m", "ALTER TABLE branch DROP COLUMN holder; ALTER TABLE branch DROP COLUMN held_since;"
+                         "PRAGMA user_version=1");
         assert_int_equal(od_metastore_sqlite_open(in_scratch("m"), false, &store, &err), OD_OK);
         assert_int_equal(store->ops->branch_get(store, &branch.branch, &row, &err), OD_OK);
         assert_true(od_uuid_is_zero(&row.holder));
         assert_int_equal(row.held_since, 0);
+        assert_int_equal(row.policy, 0);
         od_metastore_close(store);
     }
 }

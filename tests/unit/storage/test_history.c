@@ -269,7 +269,7 @@ static void descriptions_come_back(void **state)
     (void)state;
     uint8_t bytes[OD_DESCRIPTION_BYTES_MAX];
     struct od_error err;
-    struct od_branch_description branch = {{{1}}, {{2}}, {{3}}, 4, 5, "name"}, branch_out;
+    struct od_branch_description branch = {{{1}}, {{2}}, {{3}}, 4, 5, 0, "name"}, branch_out;
     struct od_meta_snapshot snapshot = {"snap", {{1}}, {{{2}}, 3, 4}, {{5}}, 6, 7, true}, snapshot_out;
     size_t length = od_branch_encode(&branch, bytes);
     assert_int_equal(od_branch_decode(bytes, length, "k", &branch_out, NULL), OD_OK);
@@ -280,6 +280,10 @@ static void descriptions_come_back(void **state)
         assert_int_not_equal(od_branch_decode(bytes, i, "k", &branch_out, &err), OD_OK);
         bytes[i] ^= 4;
     }
+    branch.policy = OD_BRANCH_REMOTE;
+    length = od_branch_encode(&branch, bytes);
+    assert_int_equal(od_branch_decode(bytes, length, "k", &branch_out, NULL), OD_OK);
+    assert_memory_equal(&branch, &branch_out, sizeof branch);
     length = od_snapshot_encode(&snapshot, bytes);
     assert_int_equal(od_snapshot_decode(bytes, length, "k", &snapshot_out, NULL), OD_OK);
     assert_string_equal(snapshot_out.name, "snap");
