@@ -1,6 +1,7 @@
 // admin.c - databases of a server: list, create (empty or from a DuckDB file), drop.
 #include "base/alloc.h"
 #include "client/core.h"
+#include "os/file.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -115,6 +116,21 @@ static od_code send_file(struct od_stream *stream, int file, const char *path, s
     return rc;
 }
 
+// What is sent is one file: rows in a write-ahead log beside it would be left behind.
+static od_code check_no_log(const char *file, struct od_error *err)
+{
+    uint64_t bytes = 0;
+    char log[4096];
+    int length = snprintf(log, sizeof log, "%s.wal", file);
+    od_code rc = length < (int)sizeof log ? od_file_size(log, &bytes, NULL) : OD_NOT_FOUND;
+    if (rc != OD_OK || bytes == 0)
+        return OD_OK; // what is wrong with the file itself is found when it is opened
+    return od_fail(err, OD_INVALID,
+                   "%s has a write-ahead log beside it (%llu bytes), which is not sent along: open it with DuckDB, run "
+                   "CHECKPOINT, close it, and try again; or make the database with --data DIR, which takes it along",
+                   file, (unsigned long long)bytes);
+}
+
 od_code od_client_create_database(struct od_client *client, const char *name, const char *from_file,
                                   bool if_not_exists, struct od_error *err)
 {
@@ -142,6 +158,9 @@ od_code od_client_create_database_as(struct od_client *client, const char *name,
     Openduck__V1__CreateDatabaseRequest request = OPENDUCK__V1__CREATE_DATABASE_REQUEST__INIT;
 
     if (from_file) {
+        od_code log = check_no_log(from_file, err);
+        if (log != OD_OK)
+            return log;
         file = open(from_file, O_RDONLY | O_CLOEXEC);
         if (file < 0)
             return od_fail_os(err, errno == ENOENT ? OD_NOT_FOUND : OD_IO, errno, "cannot open %s", from_file);

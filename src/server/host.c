@@ -21,7 +21,6 @@
 #include "os/file.h"
 #include "server/host_internal.h"
 
-#include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -262,29 +261,8 @@ od_code od_host_list(struct od_host *host, struct od_database_entry **entries, s
 
 // ---- making
 
-// Rows in a write-ahead log beside the file would be left behind.
-static od_code check_no_log(const char *file, struct od_error *err)
-{
-    uint64_t bytes = 0;
-    size_t size = strlen(file) + sizeof ".wal";
-    char *log = od_alloc(size);
-    if (!log)
-        return od_fail(err, OD_NO_MEMORY, "no memory to read %s", file);
-    snprintf(log, size, "%s.wal", file);
-    od_code rc = od_file_size(log, &bytes, err);
-    if (rc == OD_NOT_FOUND)
-        rc = OD_OK;
-    else if (rc == OD_OK && bytes > 0)
-        rc = od_fail(err, OD_INVALID,
-                     "%s has a write-ahead log beside it (%" PRIu64
-                     " bytes): open it with DuckDB, run CHECKPOINT, close "
-                     "it, and try again",
-                     file, bytes);
-    od_free(log);
-    return rc;
-}
-
-// Opens the file as it is, without changing it: what DuckDB does not open is not taken in.
+// Opens the file as it is, with the write-ahead log beside it if there is one, without changing it: what DuckDB does not open is
+// not taken in.
 static od_code check_file(struct od_host *host, const char *name, const char *file, struct od_error *err)
 {
     od_code rc = OD_OK;
@@ -292,7 +270,6 @@ static od_code check_file(struct od_host *host, const char *name, const char *fi
     char *spill = od_place_temporary(&host->place, ".spill");
     if (!spill)
         return od_fail(err, OD_NO_MEMORY, "no memory to open %s", file);
-    OD_TRY(check_no_log(file, err));
     if (!od_file_exists(file))
         OD_TRY(od_fail(err, OD_NOT_FOUND, "there is no file %s", file));
     struct od_engine_options options = od_host_engine_options(host, name, spill);

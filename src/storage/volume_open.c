@@ -192,6 +192,25 @@ static bool is_unused(const struct found *found, const struct od_uuid *layer)
     return false;
 }
 
+// Is what the journal continues a layer that the metadata knows, or a journal that is there? A journal's name is durable before
+// it is used, and goes only after the metadata has its layer: if neither is there, the metadata has forgotten it.
+static bool is_parent_known(struct od_volume *volume, const struct found *found, const struct od_journal *journal,
+                            const struct chain_end *end)
+{
+    struct od_metastore *meta = volume->store->options.metadata;
+    const struct od_uuid *parent = &journal->header.parent;
+    struct od_meta_layer row;
+    struct od_uuid layer;
+    if (od_uuid_is_zero(parent) || od_uuid_equal(parent, &end->layer) || is_unused(found, parent))
+        return true;
+    for (size_t i = 0; i < found->count; i++)
+        if (found->journals[i] && od_uuid_equal(&found->journals[i]->header.layer, parent))
+            return true;
+    if (od_lineage_layer(&volume->lineage, journal->header.depth - 1, &layer) && od_uuid_equal(&layer, parent))
+        return true;
+    return meta->ops->layer_get(meta, parent, &row, NULL) != OD_NOT_FOUND;
+}
+
 // Takes over the journals that hold barriers, applies them, and removes those that hold none or follow a lost tail.
 static od_code recover_journals(struct od_volume *volume, struct found *found, struct chain_end *end,
                                 struct od_error *err)
@@ -212,8 +231,11 @@ static od_code recover_journals(struct od_volume *volume, struct found *found, s
         const struct od_journal *before = last;
         below = journal->header.layer;
         last = journal;
-        if (scanned.barriers == 0)
+        if (scanned.barriers == 0) {
+            if (journal->header.first_lsn > end->lsn && !is_parent_known(volume, found, journal, end))
+                OD_TRY(check_continues(journal, end, before, err));
             continue;
+        }
         OD_TRY(check_continues(journal, end, before, err));
         OD_TRY(od_lineage_reserve(&volume->lineage, 1, err));
         if (journal->header.block_bytes != volume->files.block_bytes && end->depth == 0)

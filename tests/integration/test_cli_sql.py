@@ -3,6 +3,7 @@ import json
 import os
 import signal
 import subprocess
+import sys
 import time
 
 import duckdb
@@ -171,6 +172,32 @@ def test_a_file_that_is_no_database_is_refused(server, tmp_path):
     done = server.run("db", "create", "bad", "--from", str(tmp_path / "bad.duckdb"))
     assert done.returncode == 1 and done.stderr
     assert '"bad"' not in server.run("db", "list", "--json").stdout
+
+
+def test_a_database_is_made_from_a_file_with_a_log(server, tmp_path):
+    """DuckDB was killed before it could take its write-ahead log into the file: the rows in it come along."""
+    file = tmp_path / "killed.duckdb"
+    code = f"""if True:
+        import duckdb, os, signal
+        con = duckdb.connect({str(file)!r})
+        con.execute("SET wal_autocheckpoint = '1GB'")
+        con.execute("CREATE TABLE t AS SELECT range AS i FROM range(1000)")
+        con.execute("CHECKPOINT")
+        con.execute("INSERT INTO t SELECT range FROM range(500)")
+        os.kill(os.getpid(), signal.SIGKILL)"""
+    subprocess.run([sys.executable, "-c", code], check=False)
+    assert (tmp_path / "killed.duckdb.wal").stat().st_size > 0
+    before = file.read_bytes(), (tmp_path / "killed.duckdb.wal").read_bytes()
+    done = server.run("db", "create", "killed", "--from", str(file))
+    assert done.returncode == 2 and "write-ahead log beside it" in done.stderr  # one file is sent
+    run = lambda *arguments: subprocess.run([server_program(), *arguments, "--data", str(tmp_path / "data")],
+                                            capture_output=True, text=True, timeout=60)
+    done = run("db", "create", "killed", "--from", str(file))
+    assert done.returncode == 0, done.stderr
+    assert run("export", "killed", str(tmp_path / "out.duckdb")).returncode == 0
+    with duckdb.connect(str(tmp_path / "out.duckdb")) as con:
+        assert con.execute("SELECT count(*), sum(i) FROM t").fetchone() == (1500, 624250)
+    assert before == (file.read_bytes(), (tmp_path / "killed.duckdb.wal").read_bytes())
 
 
 def test_a_data_directory_without_a_server(tmp_path, server):

@@ -3,10 +3,11 @@
 // may be refused, with an error that says why; nothing that was acknowledged is lost, nothing that was refused is there, and
 // the database goes on, after it was opened again where it had to be.
 //
-//   explore_faults [--seed N] [--runs N] [--kind full|error|read --at N]
+//   explore_faults [--seed N] [--runs N] [--transactions N] [--rows N] [--kind full|error|read --at N]
 //
 //   --runs N  of each kind, evenly spaced over the calls (0: one for every call)
 //   --at N    one run: the failure begins with call N (read: with statement N)
+//   --transactions N, --rows N  of the workload: 14, and loads of at most 20 rows
 #include "sim/explore_workload.hpp"
 
 #include <cstdio>
@@ -20,6 +21,8 @@ enum Failure { FULL, ERROR, READ, FAILURES };
 const char *const failure_names[FAILURES] = {"full", "error", "read"};
 const unsigned FULL_STATEMENTS = 30; // so long is the disk full
 const unsigned TRIES = 3;            // of opening: the failure may come then
+
+uint64_t transactions = 14, rows_max = 20; // of the workload
 
 struct Count {
 	uint64_t runs, refused, unknown, reopened, wrong;
@@ -62,8 +65,8 @@ private:
 		};
 		world.host.before_change_context = this;
 		armed = true;
-		for (uint64_t id = 1; id <= 14; id++) {
-			Do({id, KindOf(id), 1 + sim_random_below(&random, 20)});
+		for (uint64_t id = 1; id <= transactions; id++) {
+			Do({id, KindOf(id), 1 + sim_random_below(&random, KindOf(id) == Transaction::LOAD ? rows_max : 20)});
 			Maintain(id);
 		}
 		armed = false;
@@ -287,6 +290,10 @@ int main(int argument_count, char **arguments) {
 			seed = value;
 		else if (name == "--runs")
 			runs = value;
+		else if (name == "--transactions")
+			transactions = value;
+		else if (name == "--rows")
+			rows_max = value;
 		else if (name == "--at")
 			at = value;
 		else if (name == "--kind")

@@ -126,7 +126,14 @@ static void adopt(struct run *run, struct run_database *database, struct od_volu
         model_state_release(&found);
         return;
     }
+    const uint64_t lsn = od_volume_barrier_lsn(volume);
     size_t index = line->count;
+    // Barriers with the same content follow each other when blocks were moved: it is the one at that position.
+    while (index > oldest + 1 && line->barriers[index - 1].lsn > lsn &&
+           model_same(&line->barriers[index - 2].state, &line->barriers[index - 1].state, why, sizeof why) &&
+           !line->barriers[index - 1].request_id[0])
+        index--;
+    why[0] = '\0';
     while (index > 0) {
         const struct model_barrier *barrier = &line->barriers[--index];
         if (model_same(&found, &barrier->state, why, sizeof why) &&
@@ -140,8 +147,7 @@ static void adopt(struct run *run, struct run_database *database, struct od_volu
             }
             model_line_cut(line, index);
             line->barriers[index].acknowledged = true;
-            const uint64_t lsn = od_volume_barrier_lsn(volume);
-            if (lsn != line->barriers[index].lsn && line->barriers[index].lsn != 0)
+            if (lsn > line->barriers[index].lsn && line->barriers[index].lsn != 0)
                 model_line_barrier(line, od_volume_epoch(volume), lsn, NULL, 0);
             line->barriers[line->count - 1].lsn = lsn;
             line->barriers[line->count - 1].acknowledged = true;
