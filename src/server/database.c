@@ -135,6 +135,11 @@ struct od_engine *od_database_engine(const struct od_database *database)
     return atomic_load(&database->engine);
 }
 
+struct od_store *od_database_store(const struct od_database *database)
+{
+    return database->host->place.store;
+}
+
 struct od_volume *od_database_volume(const struct od_database *database)
 {
     return database->volume;

@@ -8,6 +8,7 @@
 #include "base/limits.h"
 #include "base/uuid.h"
 #include "engine/engine.h"
+#include "metastore/metastore.h"
 #include "rpc/message.h"
 #include "server/server_internal.h"
 #include "server/session.h"
@@ -35,6 +36,7 @@ struct od_task {
     ProtobufCMessage *message;
     const char *database;
     const char *snapshot; // a selector (storage/store.h); NULL: the newest state
+    struct od_position min_commit; // must be seen; lsn 0: none
     const char *sql;
     size_t sql_bytes;
     const uint8_t *parameters;

@@ -6,7 +6,7 @@
 #include "os/clock.h"
 #include "server/execution.h"
 #include "server/group.h"
-#include "storage/volume.h"
+#include "storage/store.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -18,6 +18,15 @@ struct lease {
     bool in_session, in_group;
 };
 
+// Before anything runs: a commit that the client has seen is in what it sees now.
+static od_code check_min_commit(const struct od_execution *execution, const struct od_database *database,
+                                struct od_error *err)
+{
+    const struct od_position *commit = &execution->task.min_commit;
+    return commit->lsn == 0 ? OD_OK
+                            : od_store_check_commit(od_database_store(database), od_database_volume(database), commit, err);
+}
+
 static od_code connect_session(struct od_execution *execution, struct lease *lease, struct od_error *err)
 {
     struct od_session *session = execution->session;
@@ -28,6 +37,7 @@ static od_code connect_session(struct od_execution *execution, struct lease *lea
                                    &session->database, err));
         od_database_count_session(session->database, 1);
     }
+    OD_TRY(check_min_commit(execution, session->database, err));
     if (!session->connection)
         OD_TRY(od_connection_open(od_database_engine(session->database), &session->connection, err));
     lease->connection = session->connection;
@@ -46,6 +56,7 @@ static od_code lease_connection(struct od_execution *execution, struct lease *le
     if (execution->session)
         return connect_session(execution, lease, err);
     OD_TRY(od_database_acquire(server->host, task->database, task->snapshot, &lease->database, err));
+    OD_TRY(check_min_commit(execution, lease->database, err));
     if (task->group && !task->snapshot) { // a snapshot is the same for all
         const struct od_group_member member = {
             .identity = execution->identity,

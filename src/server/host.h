@@ -116,6 +116,7 @@ void od_database_retain(struct od_database *database);  // one more use of one t
 void od_database_release(struct od_database *database); // NULL is fine
 struct od_engine *od_database_engine(const struct od_database *database);
 struct od_volume *od_database_volume(const struct od_database *database);
+struct od_store *od_database_store(const struct od_database *database);
 const char *od_database_name(const struct od_database *database);
 // Is its engine of no use any more (engine.h)? Then nobody new comes in until all have left, and it is opened again for
 // the next. True for the first who finds out: its sessions have to end.

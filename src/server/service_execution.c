@@ -131,6 +131,18 @@ static enum od_ipc_codec choose_codec(const Openduck__V1__ExecuteRequest *reques
     return OD_IPC_PLAIN;
 }
 
+// What is no uuid is the branch of no database, which is found out when it is looked for.
+static struct od_position min_commit(const Openduck__V1__ExecuteRequest *request)
+{
+    struct od_position position = {0};
+    if (!request->min_commit)
+        return position;
+    (void)!od_uuid_parse(request->min_commit->branch, &position.branch, NULL);
+    position.epoch = request->min_commit->epoch;
+    position.lsn = request->min_commit->lsn;
+    return position;
+}
+
 // Borrows from the message, which the task takes.
 static od_code make_task(Openduck__V1__ExecuteRequest *request, struct od_task *task, struct od_error *err)
 {
@@ -138,6 +150,7 @@ static od_code make_task(Openduck__V1__ExecuteRequest *request, struct od_task *
         .message = &request->base,
         .database = request->database[0] ? request->database : DEFAULT_DATABASE,
         .snapshot = text_or_null(request->snapshot),
+        .min_commit = min_commit(request),
         .sql = request->sql,
         .sql_bytes = strlen(request->sql),
         .parameters = request->parameters.len ? request->parameters.data : NULL,

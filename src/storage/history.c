@@ -302,6 +302,54 @@ out:
     return rc;
 }
 
+// The epoch that wrote what is at a position of the volume's history; 0: nothing is there.
+static od_code epoch_at(struct od_store *store, struct od_volume *volume, uint64_t lsn, uint64_t *epoch,
+                        struct od_error *err)
+{
+    od_code rc = OD_OK;
+    struct od_meta_layer row;
+    struct od_journal *layer = NULL;
+    *epoch = volume->read_only ? 0 : journal_epoch(volume, lsn);
+    OD_TRY(containing_layer(store, &volume->branch, lsn, &row, err));
+    if (!od_uuid_is_zero(&row.layer)) { // the row has the epoch that published it, which may be later
+        OD_TRY(od_layer_open(store->options.objects, &row.layer, &layer, err));
+        *epoch = layer->header.epoch;
+    }
+out:
+    od_journal_close(layer);
+    return rc;
+}
+
+od_code od_store_check_commit(struct od_store *store, struct od_volume *volume, const struct od_position *commit,
+                              struct od_error *err)
+{
+    od_code rc = OD_OK;
+    uint64_t wrote = commit->epoch, last = od_volume_barrier_lsn(volume), epoch = od_volume_epoch(volume);
+    unsigned long long lsn = commit->lsn, of = commit->epoch;
+    if (!od_uuid_equal(&commit->branch, &volume->branch.branch))
+        return od_fail(err, OD_NOT_FOUND, "the commit to be seen is of another database, or of what %s was before a restore",
+                       volume->name);
+    bool later = volume->read_only && commit->epoch > epoch;
+    if (commit->epoch > epoch && !later)
+        return od_fail(err, OD_UNAVAILABLE,
+                       "the commit to be seen is of epoch %llu, and %s is open here in epoch %llu: another server has "
+                       "taken it over since",
+                       of, volume->name, (unsigned long long)epoch);
+    if (commit->lsn > last || later)
+        return od_fail(err, OD_NOT_FOUND,
+                       "%s ends at position %llu of epoch %llu: the commit at %llu of epoch %llu was lost in a takeover, or "
+                       "is later than what is read",
+                       volume->name, (unsigned long long)last, (unsigned long long)epoch, lsn, of);
+    if (commit->epoch < epoch)
+        OD_TRY(epoch_at(store, volume, commit->lsn, &wrote, err));
+    if (wrote > commit->epoch)
+        rc = od_fail(err, OD_NOT_FOUND,
+                     "the commit at position %llu of epoch %llu was lost in a takeover; what is there now is of epoch %llu",
+                     lsn, of, (unsigned long long)wrote);
+out:
+    return rc;
+}
+
 // ---- snapshots
 
 static void automatic_name(uint64_t us, char *out, size_t bytes)

@@ -93,6 +93,10 @@ void od_volume_close(struct od_volume *volume);
 // is waited for.
 OD_CHECKED od_code od_store_resolve(struct od_store *store, const char *name, const char *selector,
                                     struct od_volume *writer, struct od_position *position, struct od_error *err);
+// Does the volume's state have this commit? OD_NOT_FOUND: it never had, it was lost in a takeover, or it is of another branch
+// (before a restore, or of another database); OD_UNAVAILABLE: it is of a later epoch, whose writer is elsewhere.
+OD_CHECKED od_code od_store_check_commit(struct od_store *store, struct od_volume *volume,
+                                         const struct od_position *commit, struct od_error *err);
 // A named snapshot of the last barrier of `writer` (or of the branch's tip when NULL). Durable, and recorded among the
 // objects, when it returns, and readable from every place. The writer is stalled for the change of journals only. While a
 // commit is on its way to its barrier its journal stays open: the call waits for it up to 10 s, then it is OD_BUSY and nothing

@@ -453,3 +453,24 @@ def test_fragment_errors_are_in_the_data(client):
 def test_fragment_default_database_and_large_rows(client):
     tables, errors, finished = fragment(client, "SELECT repeat('x', 100000) AS s FROM range(200)", database="default")
     assert finished and not errors and sum(part.num_rows for part in tables) == 200
+
+
+def test_a_statement_sees_the_commit_that_it_names(start_server):
+    server = start_server()
+    client = Client(server.endpoint, server.token)
+    client.execute("CREATE TABLE seen (i INTEGER)")
+    commit = client.execute("INSERT INTO seen VALUES (1)").commit
+    token = lambda **more: pb.CommitToken(**({"branch": commit.branch, "epoch": commit.epoch, "lsn": commit.lsn} | more))
+    select = lambda wanted: client.execute("SELECT count(*) FROM seen", min_commit=wanted)
+    select(token())
+    assert failing(select, token(lsn=commit.lsn + (1 << 20))).code == "NOT_FOUND"
+    assert failing(select, token(epoch=commit.epoch + 1)).code == "UNAVAILABLE"
+    assert failing(select, token(branch=str(uuid.uuid4()))).code == "NOT_FOUND"
+    assert failing(select, token(branch="nonsense")).code == "NOT_FOUND"
+    client.close()
+    server.kill()
+    server = start_server(folder=server.folder)
+    client = Client(server.endpoint, server.token)
+    select(token())  # of an earlier epoch, which this one goes on from
+    assert client.execute("SELECT 1", min_commit=token()).commit.epoch > commit.epoch
+    client.close()
