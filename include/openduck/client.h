@@ -119,6 +119,10 @@ struct od_request {
     /* Needs a session: begins its transaction first, unless one is open. After a failure that the server reports, one is
      * open; to be set again with the next statement in any case where none has succeeded yet. */
     bool begin_transaction;
+    /* Objects that a CREATE or ALTER, which returns nothing by itself, returns as they are after it: rows of
+     * openduck_catalog_entry(). Their hashes are not looked at. */
+    const struct od_request_object *tell;
+    size_t tell_count;
 };
 
 /* Returns when the server has bound the statement and the schema is known (small results are then complete). */

@@ -90,18 +90,39 @@ static char *text(const char *value)
     return (char *)(uintptr_t)(value ? value : "");
 }
 
+struct object_table {
+    Openduck__V1__CatalogObject *message, **table;
+};
+
+// False: no memory. The caller frees both arrays in any case.
+static bool fill_objects(struct object_table *filled, const struct od_request_object *objects, size_t count)
+{
+    filled->message = od_calloc(count, sizeof *filled->message);
+    filled->table = od_calloc(count, sizeof(Openduck__V1__CatalogObject *));
+    if (!filled->message || !filled->table)
+        return false;
+    for (size_t i = 0; i < count; i++) {
+        openduck__v1__catalog_object__init(&filled->message[i]);
+        filled->message[i].kind = text(objects[i].kind);
+        filled->message[i].schema = text(objects[i].schema);
+        filled->message[i].name = text(objects[i].name);
+        filled->message[i].definition_hash = text(objects[i].definition_hash);
+        filled->table[i] = &filled->message[i];
+    }
+    return true;
+}
+
 static od_code pack_request(struct execution *execution, struct od_error *err)
 {
     const struct od_request *request = &execution->request;
     Openduck__V1__ExecuteRequest message = OPENDUCK__V1__EXECUTE_REQUEST__INIT;
     Openduck__V1__CatalogCheck catalog = OPENDUCK__V1__CATALOG_CHECK__INIT;
     Openduck__V1__SnapshotGroup group = OPENDUCK__V1__SNAPSHOT_GROUP__INIT;
-    size_t settings = request->setting_count, objects = request->object_count;
+    size_t settings = request->setting_count;
     struct entries {
         Openduck__V1__Setting *setting;
-        Openduck__V1__CatalogObject *object;
         Openduck__V1__Setting **setting_table;
-        Openduck__V1__CatalogObject **object_table;
+        struct object_table objects, tell;
     } entries = {0};
     od_code rc = OD_OK;
 
@@ -146,23 +167,19 @@ static od_code pack_request(struct execution *execution, struct od_error *err)
         message.n_settings = settings;
         message.settings = entries.setting_table;
     }
-    if (request->catalog_version || objects) {
-        entries.object = od_calloc(objects, sizeof *entries.object);
-        entries.object_table = od_calloc(objects, sizeof(Openduck__V1__CatalogObject *));
-        if (!entries.object || !entries.object_table)
+    if (request->catalog_version || request->object_count) {
+        if (!fill_objects(&entries.objects, request->objects, request->object_count))
             goto no_memory;
-        for (size_t i = 0; i < objects; i++) {
-            openduck__v1__catalog_object__init(&entries.object[i]);
-            entries.object[i].kind = text(request->objects[i].kind);
-            entries.object[i].schema = text(request->objects[i].schema);
-            entries.object[i].name = text(request->objects[i].name);
-            entries.object[i].definition_hash = text(request->objects[i].definition_hash);
-            entries.object_table[i] = &entries.object[i];
-        }
         catalog.version = text(request->catalog_version);
-        catalog.n_objects = objects;
-        catalog.objects = entries.object_table;
+        catalog.n_objects = request->object_count;
+        catalog.objects = entries.objects.table;
         message.catalog = &catalog;
+    }
+    if (request->tell_count) {
+        if (!fill_objects(&entries.tell, request->tell, request->tell_count))
+            goto no_memory;
+        message.n_tell = request->tell_count;
+        message.tell = entries.tell.table;
     }
     if (request->snapshot_group && *request->snapshot_group) {
         group.id = text(request->snapshot_group);
@@ -176,8 +193,10 @@ no_memory:
 out:
     od_free(entries.setting);
     od_free(entries.setting_table);
-    od_free(entries.object);
-    od_free(entries.object_table);
+    od_free(entries.objects.message);
+    od_free(entries.objects.table);
+    od_free(entries.tell.message);
+    od_free(entries.tell.table);
     return rc;
 }
 

@@ -272,12 +272,25 @@ void Run::ThrowIfRejected() {
 	}
 }
 
+bool Run::Tells(const StatementProperties &properties) const {
+	return statement.tell_count > 0 && Kind(properties) == OD_RESULT_NOTHING && WritesDatabase(properties) &&
+	       (type == StatementType::CREATE_STATEMENT || type == StatementType::ALTER_STATEMENT);
+}
+
 unique_ptr<PhysicalOperator> Run::Planned(ClientContext &cx, PreparedStatementData &data) {
 	Admit(data.properties);
 	if (!rejected && last && !described) {
 		// Errors of ours keep their code; errors of DuckDB (a type that cannot travel) are its own.
 		try {
-			DescribeResult(data.types, data.names, data.properties, "");
+			tells = Tells(data.properties);
+			if (tells) {
+				vector<LogicalType> types;
+				vector<std::string> names;
+				CatalogColumns(types, names);
+				DescribeResult(types, names, data.properties, "");
+			} else {
+				DescribeResult(data.types, data.names, data.properties, "");
+			}
 			streaming = Kind(data.properties) == OD_RESULT_ROWS && data.properties.modified_databases.empty() &&
 			            (cx.transaction.IsAutoCommit() || connection.snapshot);
 			if (streaming) {

@@ -12,6 +12,7 @@
 #include "duckdb/catalog/catalog.hpp"
 #include "duckdb/catalog/catalog_entry/duck_table_entry.hpp"
 #include "duckdb/catalog/catalog_entry/schema_catalog_entry.hpp"
+#include "duckdb/common/types/column/column_data_collection.hpp"
 #include "duckdb/function/table_function.hpp"
 #include "duckdb/parser/parsed_data/create_table_function_info.hpp"
 #include "duckdb/storage/data_table.hpp"
@@ -45,7 +46,7 @@ struct CatalogState : public GlobalTableFunctionState {
 	bool defined = true;
 };
 
-//! The entry of a kind and name that the transaction sees, or NULL.
+//! The entry of a kind and name that the transaction sees, or NULL. There are none of unknown kinds.
 optional_ptr<CatalogEntry> Find(ClientContext &context, struct od_engine &engine, const std::string &kind_name,
                                 const std::string &schema_name, const std::string &name) {
 	auto &catalog = engine.attached->GetCatalog();
@@ -62,26 +63,19 @@ optional_ptr<CatalogEntry> Find(ClientContext &context, struct od_engine &engine
 		auto entry = schema->LookupEntry(catalog.GetCatalogTransaction(context), EntryLookupInfo(kind.scan, name));
 		return entry && KindOf(*entry) == &kind ? entry : nullptr;
 	}
-	throw InvalidInputException("openduck_catalog_entry: there are no entries of kind \"%s\"", kind_name);
+	return nullptr;
+}
+
+void CheckKind(const std::string &name) {
+	for (idx_t i = 0; i < CATALOG_KIND_COUNT; i++) {
+		if (name == CATALOG_KINDS[i].name) {
+			return;
+		}
+	}
+	throw InvalidInputException("openduck_catalog_entry: there are no entries of kind \"%s\"", name);
 }
 
 // ---- rows
-
-void CatalogColumns(vector<LogicalType> &types, vector<string> &names) {
-	auto add = [&](const char *name, LogicalType type) {
-		names.emplace_back(name);
-		types.push_back(std::move(type));
-	};
-	add("kind", LogicalType::VARCHAR);
-	add("schema", LogicalType::VARCHAR);
-	add("name", LogicalType::VARCHAR);
-	add("table_name", LogicalType::VARCHAR);
-	add("definition", LogicalType::VARCHAR);
-	add("definition_hash", LogicalType::VARCHAR);
-	add("comment", LogicalType::VARCHAR);
-	add("estimated_rows", LogicalType::BIGINT);
-	add("column_comments", LogicalType::MAP(LogicalType::VARCHAR, LogicalType::VARCHAR));
-}
 
 Value CommentMap(const std::map<std::string, std::string> &comments) {
 	if (comments.empty()) {
@@ -112,6 +106,7 @@ void CatalogRow(CatalogEntry &entry, const std::string &catalog, bool defined, D
 	                 ? Value::BIGINT(NumericCast<int64_t>(entry.Cast<DuckTableEntry>().GetStorage().GetTotalRows()))
 	                 : Value(LogicalType::BIGINT));
 	out.SetValue(8, row, CommentMap(definition.column_comments));
+	out.SetValue(9, row, Value::BIGINT(NumericCast<int64_t>(entry.oid)));
 }
 
 unique_ptr<FunctionData> CatalogBindFunction(ClientContext &, TableFunctionBindInput &input, vector<LogicalType> &types,
@@ -160,6 +155,7 @@ unique_ptr<GlobalTableFunctionState> CatalogAllInit(ClientContext &context, Tabl
 unique_ptr<GlobalTableFunctionState> CatalogOneInit(ClientContext &context, TableFunctionInitInput &input) {
 	auto &bind = input.bind_data->Cast<CatalogBind>();
 	auto state = make_uniq<CatalogState>();
+	CheckKind(bind.arguments[0]);
 	auto entry = Find(context, bind.engine, bind.arguments[0], bind.arguments[1], bind.arguments[2]);
 	if (entry) {
 		state->entries.push_back(*entry);
@@ -257,6 +253,43 @@ void RegisterCatalogFunctions(struct od_engine &engine, ClientContext &context) 
 	    TableFunction("openduck_catalog_entry", {text, text, text}, CatalogRows, CatalogBindFunction, CatalogOneInit));
 	Register(context, engine,
 	         TableFunction("openduck_column_statistics", {text, text}, StatisticsRows, StatisticsBind, StatisticsInit));
+}
+
+void CatalogColumns(vector<LogicalType> &types, vector<string> &names) {
+	auto add = [&](const char *name, LogicalType type) {
+		names.emplace_back(name);
+		types.push_back(std::move(type));
+	};
+	add("kind", LogicalType::VARCHAR);
+	add("schema", LogicalType::VARCHAR);
+	add("name", LogicalType::VARCHAR);
+	add("table_name", LogicalType::VARCHAR);
+	add("definition", LogicalType::VARCHAR);
+	add("definition_hash", LogicalType::VARCHAR);
+	add("comment", LogicalType::VARCHAR);
+	add("estimated_rows", LogicalType::BIGINT);
+	add("column_comments", LogicalType::MAP(LogicalType::VARCHAR, LogicalType::VARCHAR));
+	add("oid", LogicalType::BIGINT); // the same after ALTER; another one when the database is opened again
+}
+
+unique_ptr<ColumnDataCollection> CatalogEntries(ClientContext &context, struct od_engine &engine,
+                                                const struct od_catalog_object *objects, size_t count) {
+	vector<LogicalType> types;
+	vector<string> names;
+	CatalogColumns(types, names);
+	auto rows = make_uniq<ColumnDataCollection>(Allocator::DefaultAllocator(), types);
+	DataChunk chunk;
+	chunk.Initialize(Allocator::DefaultAllocator(), types);
+	for (size_t i = 0; i < count; i++) {
+		auto entry = Find(context, engine, objects[i].kind, objects[i].schema, objects[i].name);
+		if (entry) {
+			chunk.Reset();
+			CatalogRow(*entry, engine.catalog_name, true, chunk, 0);
+			chunk.SetCardinality(1);
+			rows->Append(chunk);
+		}
+	}
+	return rows;
 }
 
 std::string DefinitionHash(ClientContext &context, struct od_engine &engine, const std::string &kind,

@@ -105,6 +105,10 @@ struct od_statement {
     const char *catalog_version; // NULL or "": no check
     const struct od_catalog_object *catalog_objects;
     size_t catalog_object_count;
+    // A statement that changes the catalog and returns nothing returns these instead, as they are after it: the rows of
+    // openduck_catalog_entry(). Their hashes are not looked at.
+    const struct od_catalog_object *tell;
+    size_t tell_count;
     bool read_only;     // refuse what can write: OD_READ_ONLY
     bool exact_types;   // DuckDB storage forms allowed on the wire
     bool describe_only; // bind, fill the result's schema and info, run nothing

@@ -128,6 +128,12 @@ void RegisterUploadFunction(struct od_engine &engine, duckdb::ClientContext &con
 //! Hash of the definition of an object as openduck_catalog() reports it; empty when there is no such object.
 std::string DefinitionHash(duckdb::ClientContext &context, struct od_engine &engine, const std::string &kind,
                            const std::string &schema, const std::string &name);
+//! Columns of openduck_catalog() and openduck_catalog_entry().
+void CatalogColumns(duckdb::vector<duckdb::LogicalType> &types, duckdb::vector<std::string> &names);
+//! Rows of these for the objects that the context's transaction sees; hashes are not looked at.
+duckdb::unique_ptr<duckdb::ColumnDataCollection> CatalogEntries(duckdb::ClientContext &context,
+                                                                struct od_engine &engine,
+                                                                const struct od_catalog_object *objects, size_t count);
 
 // ---- parameters.cpp
 //! Decodes the parameters' two IPC messages into values for the statement's parameters.

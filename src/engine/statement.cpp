@@ -183,6 +183,9 @@ unique_ptr<QueryResult> Run::RunOne(unique_ptr<SQLStatement> parsed) {
 	if (pending->HasError()) {
 		Throw(pending->GetErrorObject());
 	}
+	if (tells) {
+		told = CatalogEntries(context, *connection.engine, statement.tell, statement.tell_count);
+	}
 	if (wrote && context.transaction.IsAutoCommit() && has_bound) {
 		catalog_changed = !TransactionVersion(*connection.engine, context).Committed();
 	}
@@ -276,7 +279,9 @@ void Run::RunAll(vector<unique_ptr<SQLStatement>> statements) {
 		od_result_set_catalog_version(result, FinalVersion().Text(*connection.engine).c_str());
 	}
 	PassGate();
-	if (!streaming && rows) {
+	if (told) {
+		Spool(result, std::move(told), statement.exact_types, statement.codec, wrote);
+	} else if (!streaming && !tells && rows) {
 		Spool(result, rows->Cast<MaterializedQueryResult>().TakeCollection(), statement.exact_types,
 		      statement.codec, wrote);
 	} else if (rows_of_commit) {

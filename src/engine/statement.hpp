@@ -41,6 +41,7 @@ private:
 	bool Remembered();
 	void AnswerFromLedger(uint64_t changed_rows);
 	duckdb::unique_ptr<duckdb::ColumnDataCollection> CommittedRows();
+	bool Tells(const duckdb::StatementProperties &properties) const;
 	void Describe(duckdb::vector<duckdb::unique_ptr<duckdb::SQLStatement>> statements);
 	void DescribeOne(duckdb::unique_ptr<duckdb::SQLStatement> statement);
 
@@ -63,6 +64,7 @@ private:
 	CommitScope scope;
 	Gate gate;
 	duckdb::unique_ptr<duckdb::ColumnDataCollection> rows_of_commit; // of one that DuckDB reported as failed
+	duckdb::unique_ptr<duckdb::ColumnDataCollection> told;           // od_statement.tell
 
 	// the statement at hand
 	duckdb::StatementType type = duckdb::StatementType::INVALID_STATEMENT;
@@ -71,6 +73,7 @@ private:
 	bool wrote = false;
 	bool streaming = false;
 	bool described = false;
+	bool tells = false; // its result is what od_statement.tell asks for
 	bool rejected = false; // by a rule of ours: `rejection` says why, whatever DuckDB makes of it
 	struct od_error rejection {};
 

@@ -44,8 +44,8 @@ struct od_task {
     struct od_setting *settings;
     size_t setting_count;
     const char *catalog_version;
-    struct od_catalog_object *objects;
-    size_t object_count;
+    struct od_catalog_object *objects, *tell; // one array: those to tell follow
+    size_t object_count, tell_count;
     bool read_only, exact_types, describe_only, begin_transaction;
     enum od_ipc_codec codec;
     uint64_t timeout_ms;

@@ -114,6 +114,8 @@ static od_code run_statement(struct od_execution *execution, struct lease *lease
         .catalog_version = task->catalog_version,
         .catalog_objects = task->objects,
         .catalog_object_count = task->object_count,
+        .tell = task->tell,
+        .tell_count = task->tell_count,
         .read_only = task->read_only,
         .exact_types = task->exact_types,
         .describe_only = task->describe_only,

@@ -143,6 +143,11 @@ static struct od_position min_commit(const Openduck__V1__ExecuteRequest *request
     return position;
 }
 
+static struct od_catalog_object object_of(const Openduck__V1__CatalogObject *object)
+{
+    return (struct od_catalog_object){object->kind, object->schema, object->name, object->definition_hash};
+}
+
 // Borrows from the message, which the task takes.
 static od_code make_task(Openduck__V1__ExecuteRequest *request, struct od_task *task, struct od_error *err)
 {
@@ -169,7 +174,7 @@ static od_code make_task(Openduck__V1__ExecuteRequest *request, struct od_task *
     }
     size_t settings = request->n_settings, objects = request->catalog ? request->catalog->n_objects : 0;
     task->settings = od_calloc(settings + 1, sizeof *task->settings);
-    task->objects = od_calloc(objects + 1, sizeof *task->objects);
+    task->objects = od_calloc(objects + request->n_tell + 1, sizeof *task->objects);
     if (!task->settings || !task->objects)
         return od_fail(err, OD_NO_MEMORY, "no memory for a statement");
     for (size_t i = 0; i < settings; i++)
@@ -177,11 +182,11 @@ static od_code make_task(Openduck__V1__ExecuteRequest *request, struct od_task *
             (struct od_setting){request->settings[i]->name, request->settings[i]->value};
     if (request->catalog)
         task->catalog_version = text_or_null(request->catalog->version);
-    for (size_t i = 0; i < objects; i++) {
-        const Openduck__V1__CatalogObject *object = request->catalog->objects[i];
-        task->objects[task->object_count++] =
-            (struct od_catalog_object){object->kind, object->schema, object->name, object->definition_hash};
-    }
+    for (size_t i = 0; i < objects; i++)
+        task->objects[task->object_count++] = object_of(request->catalog->objects[i]);
+    task->tell = task->objects + objects;
+    for (size_t i = 0; i < request->n_tell; i++)
+        task->tell[task->tell_count++] = object_of(request->tell[i]);
     return OD_OK;
 }
 

@@ -210,6 +210,44 @@ static void test_statistics(void **state)
     assert_sql_has(f, f->connection, "FROM openduck_column_statistics('main', 'absent')", "SQL Catalog: ");
 }
 
+// A CREATE or ALTER gives the objects it was asked to tell of, as they are after it; other statements give what they give.
+static void test_told(void **state)
+{
+    struct od_fixture *f = *state;
+    const struct od_catalog_object objects[] = {{"table", "main", "told", ""},
+                                                {"view", "main", "told", ""},
+                                                {"chair", "main", "told", ""},
+                                                {"index", "main", "by i", ""}};
+    static const struct {
+        const char *sql, *outcome;
+    } cases[] = {
+        {"CREATE TABLE told (i INTEGER)", "table|main|told|NULL|CREATE TABLE main.told(i INTEGER);"},
+        {"INSERT INTO told VALUES (1), (2)", "2"},
+        {"CREATE INDEX \"by i\" ON told (i)", "index|main|by i|told|CREATE INDEX \"by i\" ON main.told (i);"},
+        {"COMMENT ON TABLE told IS 'here'", "table|main|told|NULL|CREATE TABLE main.told(i INTEGER);"},
+        {"SELECT count(*) FROM told", "2"},
+        {"CREATE TABLE told (j INTEGER)", "SQL Catalog: "},
+        {"BEGIN", ""},
+        {"CREATE OR REPLACE TABLE told (k DATE)", "CREATE TABLE main.told(k DATE);"},
+        {"ROLLBACK", ""},
+        {"EXPLAIN CREATE TABLE other (i INTEGER)", "physical_plan"},
+        {"DROP TABLE told", ""},
+        {"CREATE TABLE other (i INTEGER)", ""},
+        {"CREATE VIEW told AS SELECT 1 AS x", "view|main|told|NULL|CREATE VIEW main.told AS SELECT 1 AS x;"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        const struct od_statement statement = {.sql = cases[i].sql,
+                                               .sql_bytes = strlen(cases[i].sql),
+                                               .exact_types = true,
+                                               .tell = objects,
+                                               .tell_count = sizeof objects / sizeof *objects};
+        char *text = od_run_text(f, f->connection, &statement);
+        if (!strstr(text, cases[i].outcome) || (!cases[i].outcome[0] && text[0]))
+            fail_msg("%s\n gave: %s\n without: %s", cases[i].sql, text, cases[i].outcome);
+        free(text);
+    }
+}
+
 // Past a limit definitions are left out, and asked for singly.
 static void test_many_tables(void **state)
 {
@@ -244,6 +282,7 @@ int main(void)
         T(test_transaction_view),
         T(test_single_entries),
         T(test_statistics),
+        T(test_told),
         T(test_many_tables),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
