@@ -139,6 +139,45 @@ def bench_upload(c):
     yield c.pair("upload", lambda: put(c.remote), lambda: put(c.base), 1_000_000, after=check)
 
 
+def bench_writes(c):
+    """Statements that change tables of the server and read nothing else."""
+    for session in (c.remote, c.base):
+        session.insert("CREATE TABLE {r}written AS SELECT * FROM {r}lineitem LIMIT 0")
+    rows = c.base.rows("SELECT count(*) FROM {r}lineitem")[0][0]
+    yield c.pair("insert select", lambda: c.remote.insert("INSERT INTO {r}written SELECT * FROM {r}lineitem") and 0,
+                 lambda: c.base.insert("INSERT INTO {r}written SELECT * FROM {r}lineitem") and 0, rows,
+                 after=lambda session: session.insert("TRUNCATE {r}written"))
+    for session in (c.remote, c.base):
+        session.insert("INSERT INTO {r}written SELECT * FROM {r}lineitem LIMIT 1000000")
+    update = "UPDATE {r}written SET l_quantity = l_quantity + 1, l_comment = 'changed' WHERE l_orderkey % 10 = 3"
+    yield c.pair("update", lambda: c.remote.insert(update), lambda: c.base.insert(update))
+    remove = "DELETE FROM {r}written WHERE l_orderkey % 10 = 7"
+    back = "INSERT INTO {r}written SELECT * FROM (FROM {r}lineitem LIMIT 1000000) WHERE l_orderkey % 10 = 7"
+    yield c.pair("delete", lambda: c.remote.insert(remove), lambda: c.base.insert(remove),
+                 after=lambda session: session.insert(back))
+    merge = """MERGE INTO {r}written AS w USING (SELECT * FROM {r}orders WHERE o_orderkey % 10 = 1) AS o ON w.l_orderkey = o.o_orderkey
+               AND w.l_linenumber = 1 WHEN MATCHED THEN UPDATE SET l_shipdate = o.o_orderdate"""
+    yield c.pair("merge", lambda: c.remote.insert(merge), lambda: c.base.insert(merge))
+
+
+def bench_planning(c):
+    """What it costs to plan a statement whose tables' definitions are known: PREPARE sends nothing."""
+    texts = {"plan one table": "SELECT l_comment FROM {r}lineitem WHERE l_orderkey = $1",
+             "plan a join": "SELECT o_orderdate, sum(l_tax) FROM {r}lineitem JOIN {r}orders ON l_orderkey = o_orderkey GROUP BY ALL"}
+    for case, text in texts.items():
+        result = {"case": case}
+        for side, session in (("native_", c.base), ("", c.remote)):
+            times = []
+            for _ in range(400):
+                _, stats = c.once(lambda: session.rows(f"PREPARE planned AS {text}"))
+                times.append(stats["s"] * 1e3)
+                session.rows("DEALLOCATE planned")
+            result[f"{side}p50_ms"] = middle(times)
+            result[f"{side}p99_ms"] = sorted(times)[int(len(times) * .99)]
+        result["ratio"] = result["p50_ms"] / result["native_p50_ms"]
+        yield result
+
+
 def bench_tpch(c):
     c.remote.use()
     c.base.use()

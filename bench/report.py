@@ -29,6 +29,11 @@ BARS = {
     "cancel": ("server CPU in the 3 s after a cancel", "0 s", lambda o, by: o["server_cpu_s_in_next_3_s"] <= 0.05),
     "concurrent inserts": ("8 clients x 25 inserts, 10 times: rows kept of those acknowledged", "all",
                            lambda o, by: o["rows"] == o["acknowledged"] and not o["errors"]),
+} | {case: (f"{what} wholly on the server", "<= 1.1x native", lambda o, by: o["ratio"] <= 1.1)
+     for case, what in (("insert select", "`INSERT ... SELECT` of lineitem"), ("update", "`UPDATE` of a tenth of 1 M rows"),
+                        ("delete", "`DELETE` of a tenth of 1 M rows"), ("merge", "`MERGE` with orders"))
+} | {case: (f"{what}, definitions known, p50", "<= 0.3 ms above native", lambda o, by: o["p50_ms"] - o["native_p50_ms"] <= 0.3)
+     for case, what in (("plan one table", "planning a look-up"), ("plan a join", "planning a join"))
 } | {f"insert {n}": (f"single-row autocommit inserts, {n} connection{'s' if n > 1 else ''}", "<= 2.2x native's time",
                      lambda o, by: o["ratio"] <= 2.2 and o["kept_all"]) for n in (1, 2, 4, 8, 32)}
 
