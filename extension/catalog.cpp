@@ -69,6 +69,11 @@ OdSchema &OdCatalog::SchemaFor(const string &name) {
 	return *schema;
 }
 
+idx_t OdCatalog::LocalOid(const CatalogItem &item) {
+	static constexpr idx_t SERVER_BITS = 32;
+	return (GetOid() << SERVER_BITS) + item.oid;
+}
+
 //===--------------------------------------------------------------------===//
 // Freshness
 //===--------------------------------------------------------------------===//
@@ -130,7 +135,7 @@ void OdCatalog::DefinitionsChanged(ClientContext &context) {
 }
 
 void OdCatalog::DefinitionChanged(ClientContext &context, const DefinitionChange &change, const string &before,
-                                  const RemoteQuery &query) {
+                                  const vector<vector<Value>> &told, const RemoteQuery &query) {
 	auto state = State(context);
 	auto after = query.CatalogVersion();
 	if (after == before && (state->began || change.conditional)) {
@@ -143,7 +148,7 @@ void OdCatalog::DefinitionChanged(ClientContext &context, const DefinitionChange
 		base = current;
 	}
 	if (base && base->version == before && after != before) {
-		changed = ChangedSnapshot(*base, change, after, next_number++);
+		changed = ChangedSnapshot(*base, change, told, after, next_number++);
 	}
 	if (changed && change.set == EntrySet::NONE) {
 		SchemaFor(change.name);
@@ -253,7 +258,7 @@ optional_ptr<SchemaCatalogEntry> OdCatalog::LookupSchema(CatalogTransaction tran
 	auto snapshot = at ? PastSnapshot(transaction.GetContext(), *at) : Snapshot(transaction, false);
 	auto entry = snapshot->schemas.find(name);
 	if (entry == snapshot->schemas.end()) {
-		OdContextState::Get(transaction.GetContext())->Missed(*this);
+		OdContextState::Get(transaction.GetContext())->Missed(*this, *snapshot);
 		if (if_not_found == OnEntryNotFound::THROW_EXCEPTION) {
 			throw CatalogException(schema_lookup.GetErrorContext(), "Schema with name %s does not exist!", name);
 		}

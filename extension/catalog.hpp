@@ -41,10 +41,16 @@ struct CatalogItem {
 	string hash;
 	Value comment;
 	idx_t estimated_rows = 0;
+	idx_t oid = 0; // the server's
 	vector<std::pair<string, Value>> column_comments;
 	shared_ptr<CatalogEntry> entry; // made at first look-up
 	bool making = false;            // guards against definitions that refer to themselves
 };
+
+//! The columns of the server's catalog, as it sends them unasked with a CREATE or ALTER, and those from the definition on.
+extern const char *const CATALOG_COLUMNS;
+//! What such a row says of an item, from its definition on, which is column `at`.
+void ReadDefinition(CatalogItem &item, const vector<Value> &row, idx_t at);
 
 class CatalogSnapshot {
 public:
@@ -157,9 +163,9 @@ public:
 	bool Refresh(ClientContext &context);
 	//! A statement that may have changed definitions has run in this context's transaction.
 	void DefinitionsChanged(ClientContext &context);
-	//! The same where the change is known: it was made to the definitions of version `before`.
+	//! The same where the change is known: it was made to the definitions of version `before`. told: rows of the catalog.
 	void DefinitionChanged(ClientContext &context, const DefinitionChange &change, const string &before,
-	                       const RemoteQuery &query);
+	                       const vector<vector<Value>> &told, const RemoteQuery &query);
 	//! A transaction has been committed; `version` is what the server said then.
 	void TransactionCommitted(const TransactionState &state, const string &version);
 	//! The newest version of the server's catalog that is known here; empty: none.
@@ -192,6 +198,8 @@ public:
 		return !remote->Options().snapshot.empty();
 	}
 	OdSchema &SchemaFor(const string &name);
+	//! An entry's number in this DuckDB: that of the server, apart from those of other databases.
+	idx_t LocalOid(const CatalogItem &item);
 	//! The sequences of a schema as they stand now; they live as long as the transaction.
 	vector<reference<CatalogEntry>> Sequences(ClientContext &context, CatalogSnapshot &snapshot, OdSchema &schema);
 	//! Fetches the definitions a listing needs, all at once.
@@ -210,7 +218,7 @@ private:
 	string seen_version; // the newest version any reply has named
 	std::chrono::steady_clock::time_point last_contact;
 	std::atomic<idx_t> next_number {1};
-	case_insensitive_map_t<unique_ptr<OdSchema>> schemas;
+	unordered_map<string, unique_ptr<OdSchema>> schemas; // by the server's name: one that comes again may have other capitals
 };
 
 class OdSchema : public DuckSchemaEntry {

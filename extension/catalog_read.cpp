@@ -13,8 +13,8 @@
 
 namespace openduck {
 
-static constexpr const char *DEFINITION_COLUMNS =
-    "definition, definition_hash, comment, estimated_rows, column_comments";
+#define DEFINITION_COLUMNS "definition, definition_hash, comment, estimated_rows, column_comments, oid"
+const char *const CATALOG_COLUMNS = "kind, schema, name, table_name, " DEFINITION_COLUMNS;
 //! Definitions that did not come with the catalog are fetched when they are needed; a listing's so many at a time.
 static constexpr idx_t DEFINITIONS_AT_ONCE = 500;
 
@@ -43,16 +43,16 @@ static EntrySet EntrySetOfKind(const string &kind) {
 //===--------------------------------------------------------------------===//
 // Reading
 //===--------------------------------------------------------------------===//
-//! What a catalog's row says of an entry, from its definition on. comments: a MAP of column name to comment, or NULL.
-static void ReadDefinition(CatalogItem &item, const vector<Value> &row, idx_t at) {
+void ReadDefinition(CatalogItem &item, const vector<Value> &row, idx_t at) {
 	item.has_definition = !row[at].IsNull();
 	item.definition = row[at].IsNull() ? string() : StringValue::Get(row[at]);
 	item.hash = row[at + 1].IsNull() ? string() : StringValue::Get(row[at + 1]);
 	item.comment = row[at + 2];
 	auto &rows = row[at + 3];
 	item.estimated_rows = rows.IsNull() ? 0 : rows.DefaultCastAs(LogicalType::UBIGINT).GetValue<uint64_t>();
+	item.oid = NumericCast<idx_t>(row[at + 5].GetValue<int64_t>());
 	item.column_comments.clear();
-	auto &comments = row[at + 4];
+	auto &comments = row[at + 4]; // a MAP of column name to comment, or NULL
 	if (comments.IsNull()) {
 		return;
 	}
@@ -64,14 +64,14 @@ static void ReadDefinition(CatalogItem &item, const vector<Value> &row, idx_t at
 
 //! The same columns of one entry, to be selected.
 static string DefinitionSource(const CatalogItem &item) {
-	return string(DEFINITION_COLUMNS) + " FROM openduck_catalog_entry(" + TextLiteral(item.kind) + ", " +
+	return DEFINITION_COLUMNS " FROM openduck_catalog_entry(" + TextLiteral(item.kind) + ", " +
 	       TextLiteral(item.schema) + ", " + TextLiteral(item.name) + ")";
 }
 
 shared_ptr<CatalogSnapshot> OdCatalog::Read(ClientContext &context, optional_ptr<RemoteSession> session,
                                             const string &selector) {
 	RemoteRequest request;
-	request.sql = string("SELECT kind, schema, name, table_name, ") + DEFINITION_COLUMNS + " FROM openduck_catalog()";
+	request.sql = string("SELECT ") + CATALOG_COLUMNS + " FROM openduck_catalog()";
 	request.snapshot = selector;
 	request.read_only = true;
 	string version, name;
@@ -111,7 +111,7 @@ shared_ptr<CatalogSnapshot> OdCatalog::Read(ClientContext &context, optional_ptr
 			std::lock_guard<std::recursive_mutex> guard(previous->lock);
 			auto old = previous->Find(item.schema, set, item.name);
 			if (old && old->entry && old->kind == item.kind && old->hash == item.hash &&
-			    Value::NotDistinctFrom(old->comment, item.comment) && old->estimated_rows == item.estimated_rows &&
+			    Value::NotDistinctFrom(old->comment, item.comment) && old->estimated_rows == item.estimated_rows && old->oid == item.oid &&
 			    previous->catalog_name == snapshot->catalog_name && set != EntrySet::RELATION) {
 				item.entry = old->entry;
 			}
@@ -189,6 +189,7 @@ optional_ptr<CatalogEntry> OdCatalog::EntryFor(ClientContext &context, CatalogSn
 	try {
 		auto entry = MakeEntry(context, *this, schema, snapshot, item);
 		entry->comment = item.comment;
+		entry->oid = LocalOid(item);
 		item.entry = std::move(entry);
 	} catch (...) {
 		item.making = false;
@@ -217,6 +218,7 @@ vector<reference<CatalogEntry>> OdCatalog::Sequences(ClientContext &context, Cat
 		}
 		std::lock_guard<std::recursive_mutex> guard(snapshot.lock);
 		auto entry = MakeUsedSequence(context, *this, schema, *item, row[1].GetValue<int64_t>(), row[2]);
+		entry->oid = LocalOid(*item);
 		result.push_back(*entry);
 		state->kept_entries.push_back(std::move(entry));
 	}

@@ -1,12 +1,15 @@
 // change.cpp - see change.hpp.
 #include "change.hpp"
 
+#include "duckdb/parser/parsed_data/alter_table_info.hpp"
+#include "duckdb/parser/parsed_data/create_index_info.hpp"
 #include "duckdb/parser/parsed_data/create_macro_info.hpp"
 #include "duckdb/parser/parsed_data/create_sequence_info.hpp"
 #include "duckdb/parser/parsed_data/create_table_info.hpp"
 #include "duckdb/parser/parsed_data/create_type_info.hpp"
 #include "duckdb/parser/parsed_data/create_view_info.hpp"
 #include "duckdb/parser/parsed_data/drop_info.hpp"
+#include "duckdb/parser/statement/alter_statement.hpp"
 #include "duckdb/parser/statement/create_statement.hpp"
 #include "duckdb/parser/statement/drop_statement.hpp"
 
@@ -38,6 +41,8 @@ string CreatedName(const CreateInfo &info) {
 		return info.schema;
 	case CatalogType::TABLE_ENTRY:
 		return info.Cast<CreateTableInfo>().table;
+	case CatalogType::INDEX_ENTRY:
+		return info.Cast<CreateIndexInfo>().index_name;
 	case CatalogType::VIEW_ENTRY:
 		return info.Cast<CreateViewInfo>().view_name;
 	case CatalogType::SEQUENCE_ENTRY:
@@ -92,11 +97,65 @@ bool ChangeSchema(CatalogSnapshot &snapshot, const DefinitionChange &change) {
 	return true;
 }
 
-bool ChangeItem(CatalogSnapshot &snapshot, const DefinitionChange &change) {
+//! The row that tells of the entry. nullptr: it was not asked for, or the server knows its first outcome only.
+const vector<Value> *ToldOf(const vector<vector<Value>> &told) {
+	return told.size() == 1 && told[0].size() > 1 ? &told[0] : nullptr;
+}
+
+CatalogItem ToldItem(const vector<Value> &row) {
+	CatalogItem item;
+	item.kind = row[0].ToString();
+	item.schema = row[1].ToString();
+	item.name = row[2].ToString();
+	item.table_name = row[3].IsNull() ? string() : row[3].ToString();
+	ReadDefinition(item, row, 4);
+	return item;
+}
+
+//! Could another entry's definition have the name that an ALTER changes?
+bool IsReferredTo(CatalogSnapshot &snapshot, const string &schema, const string &table) {
+	for (auto &entry : snapshot.items[schema].sets[static_cast<idx_t>(EntrySet::INDEX)]) {
+		if (StringUtil::CIEquals(entry.second.table_name, table)) {
+			return true;
+		}
+	}
+	for (auto &items : snapshot.items) {
+		for (auto &entry : items.second.sets[static_cast<idx_t>(EntrySet::RELATION)]) {
+			auto &item = entry.second;
+			if (item.kind == "table" &&
+			    (!item.has_definition || item.definition.find("REFERENCES") != string::npos)) {
+				return true;
+			}
+		}
+	}
+	return false;
+}
+
+bool AlterItem(CatalogSnapshot &snapshot, CatalogSnapshot::SchemaItems &items, const DefinitionChange &change,
+               const vector<vector<Value>> &told) {
+	auto &set = items.sets[static_cast<idx_t>(change.set)];
+	auto there = set.find(change.name);
+	auto row = ToldOf(told);
+	if (there == set.end() || !row || (*row)[0].ToString() != there->second.kind) {
+		return false;
+	}
+	if (change.renames && IsReferredTo(snapshot, there->second.schema, change.name)) {
+		return false;
+	}
+	auto item = ToldItem(*row);
+	set.erase(there);
+	auto name = item.name;
+	return set.emplace(name, std::move(item)).second;
+}
+
+bool ChangeItem(CatalogSnapshot &snapshot, const DefinitionChange &change, const vector<vector<Value>> &told) {
 	if (snapshot.schemas.find(change.schema) == snapshot.schemas.end()) {
 		return false;
 	}
 	auto &items = snapshot.items[snapshot.schemas.find(change.schema)->first];
+	if (change.action == DefinitionChange::Action::ALTER) {
+		return AlterItem(snapshot, items, change, told);
+	}
 	auto &set = items.sets[static_cast<idx_t>(change.set)];
 	auto there = set.find(change.name);
 	bool creates = change.action != DefinitionChange::Action::DROP;
@@ -111,11 +170,19 @@ bool ChangeItem(CatalogSnapshot &snapshot, const DefinitionChange &change) {
 		return false;
 	}
 	if (creates) {
+		auto row = ToldOf(told);
+		if (!row && change.set == EntrySet::INDEX) {
+			return false; // its table is bound by what it says
+		}
 		CatalogItem item;
-		item.kind = change.kind;
-		item.schema = snapshot.schemas.find(change.schema)->first;
-		item.name = change.name;
-		item.comment = Value(LogicalType::VARCHAR);
+		if (row) {
+			item = ToldItem(*row);
+		} else {
+			item.kind = change.kind;
+			item.schema = snapshot.schemas.find(change.schema)->first;
+			item.name = change.name;
+			item.comment = Value(LogicalType::VARCHAR);
+		}
 		set.emplace(change.name, std::move(item));
 		snapshot.size++;
 	}
@@ -124,36 +191,97 @@ bool ChangeItem(CatalogSnapshot &snapshot, const DefinitionChange &change) {
 
 } // namespace
 
+vector<ObjectVersion> DefinitionChange::Tell() const {
+	vector<ObjectVersion> result;
+	if (!tells) {
+		return result;
+	}
+	auto &told = new_name.empty() ? name : new_name;
+	result.push_back({kind, schema, told, string()});
+	if (action == Action::ALTER && set == EntrySet::RELATION) {
+		// Some ALTERs do not say which of the two it is.
+		result.push_back({kind == "table" ? "view" : "table", schema, told, string()});
+	}
+	return result;
+}
+
+static bool FillCreate(DefinitionChange &change, CatalogType &type, const CreateInfo &info) {
+	if (info.temporary || info.on_conflict == OnCreateConflict::ALTER_ON_CONFLICT) {
+		return false;
+	}
+	type = info.type;
+	change.name = CreatedName(info);
+	change.schema = info.schema;
+	change.conditional = info.on_conflict == OnCreateConflict::IGNORE_ON_CONFLICT;
+	if (info.on_conflict == OnCreateConflict::REPLACE_ON_CONFLICT) {
+		change.action = DefinitionChange::Action::REPLACE;
+	}
+	// How many rows CREATE TABLE AS has made is known after its commit.
+	change.tells = type != CatalogType::SCHEMA_ENTRY &&
+	               !(type == CatalogType::TABLE_ENTRY && info.Cast<CreateTableInfo>().query);
+	return true;
+}
+
+static void FillDrop(DefinitionChange &change, CatalogType &type, const DropInfo &info) {
+	type = info.type;
+	change.name = info.name;
+	change.schema = info.schema;
+	change.conditional = info.if_not_found == OnEntryNotFound::RETURN_NULL;
+	change.action = DefinitionChange::Action::DROP;
+}
+
+static bool FillAlter(DefinitionChange &change, CatalogType &type, const AlterInfo &info) {
+	switch (info.type) {
+	case AlterType::ALTER_TABLE: {
+		auto &alter = info.Cast<AlterTableInfo>();
+		type = CatalogType::TABLE_ENTRY;
+		if (alter.alter_table_type == AlterTableType::RENAME_TABLE) {
+			change.new_name = alter.Cast<RenameTableInfo>().new_table_name;
+		}
+		change.renames = !change.new_name.empty() || alter.alter_table_type == AlterTableType::RENAME_COLUMN;
+		break;
+	}
+	case AlterType::ALTER_VIEW:
+		if (info.Cast<AlterViewInfo>().alter_view_type != AlterViewType::RENAME_VIEW) {
+			return false;
+		}
+		type = CatalogType::VIEW_ENTRY;
+		change.new_name = info.Cast<RenameViewInfo>().new_view_name;
+		break;
+	case AlterType::SET_COMMENT:
+		type = info.GetCatalogType();
+		break;
+	case AlterType::SET_COLUMN_COMMENT:
+		type = CatalogType::TABLE_ENTRY;
+		break;
+	default:
+		return false;
+	}
+	change.name = info.name;
+	change.schema = info.schema;
+	change.conditional = info.if_not_found == OnEntryNotFound::RETURN_NULL;
+	change.action = DefinitionChange::Action::ALTER;
+	change.tells = true;
+	return true;
+}
+
 unique_ptr<DefinitionChange> ChangeOf(const SQLStatement &statement) {
 	auto result = make_uniq<DefinitionChange>();
-	CatalogType type;
+	auto type = CatalogType::INVALID;
 	if (statement.type == StatementType::CREATE_STATEMENT) {
-		auto &info = *statement.Cast<CreateStatement>().info;
-		if (info.temporary || info.on_conflict == OnCreateConflict::ALTER_ON_CONFLICT) {
+		if (!FillCreate(*result, type, *statement.Cast<CreateStatement>().info)) {
 			return nullptr;
-		}
-		type = info.type;
-		if (type == CatalogType::INDEX_ENTRY) {
-			return nullptr; // its table is bound by what it says, which the server writes
-		}
-		result->name = CreatedName(info);
-		result->schema = info.schema;
-		result->conditional = info.on_conflict == OnCreateConflict::IGNORE_ON_CONFLICT;
-		if (info.on_conflict == OnCreateConflict::REPLACE_ON_CONFLICT) {
-			result->action = DefinitionChange::Action::REPLACE;
 		}
 	} else if (statement.type == StatementType::DROP_STATEMENT) {
 		auto &info = *statement.Cast<DropStatement>().info;
 		if (info.cascade) {
 			return nullptr;
 		}
-		type = info.type;
-		result->name = info.name;
-		result->schema = info.schema;
-		result->conditional = info.if_not_found == OnEntryNotFound::RETURN_NULL;
-		result->action = DefinitionChange::Action::DROP;
-	} else {
-		return nullptr;
+		FillDrop(*result, type, info);
+	} else if (statement.type == StatementType::ALTER_STATEMENT) {
+		if (!FillAlter(*result, type, *statement.Cast<AlterStatement>().info)) {
+			return nullptr;
+		}
 	}
 	result->kind = KindOf(type);
 	result->set = EntrySetOf(type);
@@ -188,9 +316,9 @@ shared_ptr<CatalogSnapshot> CopySnapshot(CatalogSnapshot &base, const string &ve
 }
 
 shared_ptr<CatalogSnapshot> ChangedSnapshot(CatalogSnapshot &base, const DefinitionChange &change,
-                                            const string &version, idx_t number) {
+                                            const vector<vector<Value>> &told, const string &version, idx_t number) {
 	auto snapshot = CopySnapshot(base, version, number);
-	bool known = change.set == EntrySet::NONE ? ChangeSchema(*snapshot, change) : ChangeItem(*snapshot, change);
+	bool known = change.set == EntrySet::NONE ? ChangeSchema(*snapshot, change) : ChangeItem(*snapshot, change, told);
 	return known ? snapshot : nullptr;
 }
 

@@ -15,6 +15,7 @@
 #include "ship.hpp"
 #include "text.hpp"
 #include "upload.hpp"
+#include "wrapper.hpp"
 
 namespace openduck {
 
@@ -144,31 +145,14 @@ protected:
 };
 
 //! The uploads below it belong together: what one of them adds is kept with the others or not at all.
-struct LogicalTogether : public LogicalExtensionOperator {
-	explicit LogicalTogether(unique_ptr<LogicalOperator> child) {
-		children.push_back(std::move(child));
+struct LogicalTogether : public LogicalWrapper {
+	explicit LogicalTogether(unique_ptr<LogicalOperator> child)
+	    : LogicalWrapper(std::move(child), "OPENDUCK_TOGETHER") {
 	}
 	PhysicalOperator &CreatePlan(ClientContext &, PhysicalPlanGenerator &planner) override {
 		auto &plan = planner.CreatePlan(*children[0]);
 		Mark(plan);
 		return plan;
-	}
-	vector<ColumnBinding> GetColumnBindings() override {
-		return children[0]->GetColumnBindings();
-	}
-	string GetName() const override {
-		return "OPENDUCK_TOGETHER";
-	}
-	string GetExtensionName() const override {
-		return "openduck";
-	}
-	bool SupportSerialization() const override {
-		return false;
-	}
-
-protected:
-	void ResolveTypes() override {
-		types = children[0]->types;
 	}
 
 private:

@@ -67,7 +67,7 @@ TableFunction OdTable::GetScanFunction(ClientContext &context, unique_ptr<Functi
 	} else {
 		data->LookBack(selector, past_version);
 	}
-	data->estimated_rows = estimated_rows;
+	data->estimated_rows = estimated_rows.load();
 	bind_data = std::move(data);
 	return ScanFunction();
 }
@@ -82,14 +82,47 @@ unique_ptr<BlockingSample> OdTable::GetSample() {
 
 TableStorageInfo OdTable::GetStorageInfo(ClientContext &context) {
 	auto result = DuckTableEntry::GetStorageInfo(context);
-	result.cardinality = estimated_rows;
+	result.cardinality = estimated_rows.load();
 	return result;
 }
 
-vector<ColumnSegmentInfo> OdTable::GetColumnSegmentInfo(const QueryContext &context) {
-	throw NotImplementedException("Storage information of \"%s\" is on the server: use openduck_query('%s', 'FROM "
-	                              "pragma_storage_info(''%s'')')",
-	                              name, catalog.GetName(), name);
+vector<ColumnSegmentInfo> OdTable::GetColumnSegmentInfo(const QueryContext &query) {
+	auto context = query.GetClientContext();
+	if (!context || !selector.empty()) {
+		throw NotImplementedException("Storage information is there for the newest state of \"%s\" only", name);
+	}
+	RemoteRequest request;
+	request.sql =
+	    "SELECT row_group_id, column_id, column_path, segment_id, segment_type, start, count, compression, stats, "
+	    "has_updates, persistent, coalesce(block_id, -1), coalesce(block_offset, 0), coalesce(segment_info, ''), "
+	    "coalesce(additional_block_ids, []) FROM pragma_storage_info(" +
+	    TextLiteral(QualifiedText(server_catalog, object.schema, object.name)) + ")";
+	auto &od_catalog = catalog.Cast<OdCatalog>();
+	auto session = od_catalog.SessionFor(*context);
+	vector<ColumnSegmentInfo> result;
+	for (auto &row : od_catalog.GetRemote()->Collect(*context, request, session.get())) {
+		auto number = [&](idx_t i) { return NumericCast<idx_t>(row[i].GetValue<int64_t>()); };
+		ColumnSegmentInfo info;
+		info.row_group_index = number(0);
+		info.column_id = number(1);
+		info.column_path = row[2].ToString();
+		info.segment_idx = number(3);
+		info.segment_type = row[4].ToString();
+		info.segment_start = number(5);
+		info.segment_count = number(6);
+		info.compression_type = row[7].ToString();
+		info.segment_stats = row[8].ToString();
+		info.has_updates = row[9].GetValue<bool>();
+		info.persistent = row[10].GetValue<bool>();
+		info.block_id = row[11].GetValue<int64_t>();
+		info.block_offset = number(12);
+		info.segment_info = row[13].ToString();
+		for (auto &block : ListValue::GetChildren(row[14])) {
+			info.additional_blocks.push_back(block.GetValue<int64_t>());
+		}
+		result.push_back(std::move(info));
+	}
+	return result;
 }
 
 unique_ptr<CatalogEntry> OdTable::Copy(ClientContext &context) const {
@@ -154,7 +187,9 @@ void OdView::UpdateBinding(const vector<LogicalType> &types, const vector<string
 // Making entries
 //===--------------------------------------------------------------------===//
 static unique_ptr<CreateInfo> ParseDefinition(ClientContext &context, CatalogItem &item) {
-	Parser parser(context.GetParserOptions());
+	auto options = context.GetParserOptions();
+	options.preserve_identifier_case = true; // names are as the server has them
+	Parser parser(options);
 	try {
 		parser.ParseQuery(item.definition);
 	} catch (std::exception &) {

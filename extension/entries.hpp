@@ -25,7 +25,7 @@ public:
 
 	const ObjectVersion object;
 	const string server_catalog;
-	const idx_t estimated_rows;
+	std::atomic<idx_t> estimated_rows; // as a listing last heard
 	string selector, past_version; // of the past's tables: where they are read, and the version of the definitions there
 };
 

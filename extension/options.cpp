@@ -83,6 +83,9 @@ static void ReadQuery(const string &query, ConnectOptions &result, bool &read_on
 }
 
 static void ReadSecret(ClientContext &context, const string &path, const string &name, ConnectOptions &result) {
+	if (name.empty() && !result.endpoint.empty() && !result.token.empty()) {
+		return; // nothing is missing, and a look at the secrets fixes the settings of their manager
+	}
 	auto &manager = SecretManager::Get(context);
 	auto transaction = CatalogTransaction::GetSystemCatalogTransaction(context);
 	unique_ptr<SecretEntry> entry;

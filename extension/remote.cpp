@@ -74,6 +74,15 @@ static string EncodeParameters(const vector<Value> &parameters) {
 	return result;
 }
 
+//! Borrows.
+static vector<struct od_request_object> RequestObjects(const vector<ObjectVersion> &objects) {
+	vector<struct od_request_object> result;
+	for (auto &object : objects) {
+		result.push_back({object.kind.c_str(), object.schema.c_str(), object.name.c_str(), object.hash.c_str()});
+	}
+	return result;
+}
+
 unique_ptr<RemoteQuery> Remote::Execute(const RemoteRequest &request, optional_ptr<RemoteSession> session) {
 	struct od_request req = {};
 	req.struct_bytes = sizeof(req);
@@ -95,16 +104,16 @@ unique_ptr<RemoteQuery> Remote::Execute(const RemoteRequest &request, optional_p
 	}
 	req.settings = settings.data();
 	req.setting_count = settings.size();
-	vector<struct od_request_object> objects;
+	vector<struct od_request_object> objects, tell;
 	if (!request.catalog_version.empty()) {
 		req.catalog_version = request.catalog_version.c_str();
-		for (auto &object : request.objects) {
-			objects.push_back(
-			    {object.kind.c_str(), object.schema.c_str(), object.name.c_str(), object.hash.c_str()});
-		}
+		objects = RequestObjects(request.objects);
 		req.objects = objects.data();
 		req.object_count = objects.size();
 	}
+	tell = RequestObjects(request.tell);
+	req.tell = tell.data();
+	req.tell_count = tell.size();
 	auto &snapshot = request.snapshot.empty() ? options.snapshot : request.snapshot;
 	if (!snapshot.empty()) {
 		req.snapshot = snapshot.c_str();
@@ -155,42 +164,47 @@ od_code Remote::ExecuteInside(RemoteSession &session, struct od_request &request
 	return rc;
 }
 
+ResultRows::ResultRows(ClientContext &context, RemoteQuery &query) : decoder(context, query.Arrow()) {
+	vector<LogicalType> types;
+	vector<string> names;
+	query.Schema(types, names);
+	if (!types.empty()) {
+		chunk.Initialize(Allocator::Get(context), types);
+	}
+}
+
+void ResultRows::Add(struct od_batch *batch) {
+	if (chunk.ColumnCount() == 0) {
+		od_batch_unref(batch);
+		return;
+	}
+	try {
+		decoder.Load(batch);
+	} catch (...) {
+		od_batch_unref(batch);
+		throw;
+	}
+	od_batch_unref(batch);
+	while (decoder.Remaining() > 0) {
+		chunk.Reset();
+		decoder.Read(chunk);
+		for (idx_t row = 0; row < chunk.size(); row++) {
+			vector<Value> values;
+			for (idx_t col = 0; col < chunk.ColumnCount(); col++) {
+				values.push_back(chunk.GetValue(col, row));
+			}
+			rows.push_back(std::move(values));
+		}
+	}
+}
+
 vector<vector<Value>> Remote::Collect(ClientContext &context, const RemoteRequest &request,
                                       optional_ptr<RemoteSession> session, string *catalog_version,
                                       string *catalog_name) {
 	auto query = Execute(request, session);
-	vector<vector<Value>> rows;
-	vector<LogicalType> types;
-	vector<string> names;
-	query->Schema(types, names);
-	BatchDecoder decoder(context, query->Arrow());
-	DataChunk chunk;
-	if (!types.empty()) {
-		chunk.Initialize(Allocator::Get(context), types);
-	}
+	ResultRows result(context, *query);
 	while (auto batch = query->Wait(context)) {
-		if (types.empty()) {
-			od_batch_unref(batch);
-			continue;
-		}
-		try {
-			decoder.Load(batch);
-		} catch (...) {
-			od_batch_unref(batch);
-			throw;
-		}
-		od_batch_unref(batch);
-		while (decoder.Remaining() > 0) {
-			chunk.Reset();
-			decoder.Read(chunk);
-			for (idx_t row = 0; row < chunk.size(); row++) {
-				vector<Value> values;
-				for (idx_t col = 0; col < chunk.ColumnCount(); col++) {
-					values.push_back(chunk.GetValue(col, row));
-				}
-				rows.push_back(std::move(values));
-			}
-		}
+		result.Add(batch);
 	}
 	if (catalog_version) {
 		*catalog_version = query->CatalogVersion();
@@ -198,7 +212,7 @@ vector<vector<Value>> Remote::Collect(ClientContext &context, const RemoteReques
 	if (catalog_name) {
 		*catalog_name = query->CatalogName();
 	}
-	return rows;
+	return std::move(result.rows);
 }
 
 static constexpr idx_t DESCRIPTIONS_MAX = 1024;

@@ -70,6 +70,7 @@ struct RemoteRequest {
 	vector<ObjectVersion> objects;
 	string group; // statements of one group see one snapshot
 	uint32_t group_size = 0;
+	vector<ObjectVersion> tell; // what a CREATE or ALTER gives back: rows of openduck_catalog_entry()
 };
 
 class Remote;
@@ -135,6 +136,20 @@ private:
 	shared_ptr<Remote> remote;
 	od_query *query;
 	ArrowSchema schema;
+};
+
+//! The rows of a small result as values.
+class ResultRows {
+public:
+	ResultRows(ClientContext &context, RemoteQuery &query);
+	//! Takes the batch.
+	void Add(struct od_batch *batch);
+
+	vector<vector<Value>> rows;
+
+private:
+	BatchDecoder decoder;
+	DataChunk chunk;
 };
 
 //! Rows on their way to the server, read there as openduck_upload('ID').

@@ -111,15 +111,18 @@ void Rewriter::VisitBaseTable(unique_ptr<TableRef> &ref) {
 		Block("the local relation \"" + table.table_name + "\"");
 		return;
 	}
+	Stage(ref, table.table_name);
+}
+
+void Rewriter::Stage(unique_ptr<TableRef> &ref, const string &name) {
 	LocalRelation local;
 	local.placeholder = "od_stage_" + std::to_string(result.locals.size() + 1);
 	auto replacement = make_uniq<BaseTableRef>();
 	replacement->table_name = local.placeholder;
-	replacement->alias = table.alias.empty() ? table.table_name : table.alias;
-	replacement->column_name_alias = table.column_name_alias;
-	replacement->sample = std::move(table.sample);
-	table.alias.clear();
-	table.column_name_alias.clear();
+	replacement->alias = ref->alias.empty() ? name : ref->alias;
+	replacement->column_name_alias = ref->column_name_alias;
+	ref->alias.clear();
+	ref->column_name_alias.clear();
 	local.original = std::move(ref);
 	result.locals.push_back(std::move(local));
 	ref = std::move(replacement);
@@ -200,21 +203,8 @@ void Rewriter::VisitRef(unique_ptr<TableRef> &ref) {
 			if (result.blocker != before) {
 				result.blocker = before;
 				result.objects.resize(objects);
-				LocalRelation local;
-				local.placeholder = "od_stage_" + std::to_string(result.locals.size() + 1);
-				auto replacement = make_uniq<BaseTableRef>();
-				replacement->table_name = local.placeholder;
-				replacement->alias =
-				    copy->alias.empty()
-				        ? copy->Cast<TableFunctionRef>().function->Cast<FunctionExpression>().function_name
-				        : copy->alias;
-				replacement->column_name_alias = copy->column_name_alias;
-				copy->alias.clear();
-				copy->column_name_alias.clear();
-				local.original = std::move(copy);
-				result.locals.push_back(std::move(local));
-				ref = std::move(replacement);
-				Changed();
+				Stage(copy, copy->Cast<TableFunctionRef>().function->Cast<FunctionExpression>().function_name);
+				ref = std::move(copy);
 			}
 		} else {
 			VisitTableFunction(ref->Cast<TableFunctionRef>());

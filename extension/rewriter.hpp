@@ -123,6 +123,8 @@ private:
 	void KeepParentheses(JoinRef &join);
 	void VisitRef(unique_ptr<TableRef> &ref);
 	void VisitBaseTable(unique_ptr<TableRef> &ref);
+	//! A relation of this side becomes one that is sent along, under its alias or this name.
+	void Stage(unique_ptr<TableRef> &ref, const string &name);
 	void VisitSample(const unique_ptr<SampleOptions> &sample);
 	void VisitTableFunction(TableFunctionRef &ref);
 	void VisitExpression(unique_ptr<ParsedExpression> &expression);

@@ -201,7 +201,14 @@ static bool StillFits(ClientContext &context, const ScanBindData &bind, RemoteRe
 	return true;
 }
 
-[[noreturn]] static void ThrowStale(const ScanBindData &bind, const string &detail) {
+[[noreturn]] static void ThrowStale(ClientContext &context, const ScanBindData &bind, const string &detail) {
+	for (auto &object : bind.objects) {
+		auto set = object.kind == "table" || object.kind == "view" ? EntrySet::RELATION : EntrySet::NONE;
+		if (bind.catalog && set == EntrySet::RELATION &&
+		    !bind.catalog->Snapshot(context, false)->Find(object.schema, set, object.name)) {
+			throw CatalogException("Table with name %s does not exist!", object.name);
+		}
+	}
 	auto what = bind.objects.empty() ? string("an object") : bind.objects[0].kind + " \"" + bind.objects[0].name + "\"";
 	throw TransactionException("The definition of %s changed on the server after this statement was planned; run it "
 	                           "again (%s)",
@@ -245,12 +252,12 @@ static unique_ptr<GlobalTableFunctionState> SendScan(ClientContext &context, Tab
 	} catch (CatalogStaleException &ex) {
 		stale = true;
 		if (!StillFits(context, bind, request)) {
-			ThrowStale(bind, ex.what());
+			ThrowStale(context, bind, ex.what());
 		}
 		try {
 			query = bind.remote->Execute(request, session.get());
 		} catch (CatalogStaleException &again) {
-			ThrowStale(bind, again.what());
+			ThrowStale(context, bind, again.what());
 		}
 	}
 	tally->answered_us = tally->Elapsed();
@@ -265,7 +272,7 @@ static unique_ptr<GlobalTableFunctionState> SendScan(ClientContext &context, Tab
 	vector<string> names;
 	query->Schema(types, names);
 	if (stale && bind.IsText() && (types != text.types || names != bind.names)) {
-		ThrowStale(bind, "it has other columns now");
+		ThrowStale(context, bind, "it has other columns now");
 	}
 	if (types != text.types) {
 		string got, expected;

@@ -1,11 +1,13 @@
 // schema.cpp - look-up and listing of entries in one schema; everything that would change it throws (C1).
 #include "catalog.hpp"
 
+#include "describe.hpp"
 #include "duckdb/main/client_context.hpp"
 #include "duckdb/parser/parsed_data/create_schema_info.hpp"
 #include "duckdb/parser/parsed_data/drop_info.hpp"
 #include "duckdb/transaction/transaction.hpp"
 #include "state.hpp"
+#include "text.hpp"
 
 namespace openduck {
 
@@ -65,16 +67,23 @@ CatalogSet::EntryLookup OdSchema::LookupEntryDetailed(CatalogTransaction transac
 		item = snapshot->Find(name, set, lookup_info.GetEntryName());
 	}
 	if (!item) {
-		OdContextState::Get(context)->Missed(od_catalog);
+		OdContextState::Get(context)->Missed(od_catalog, *snapshot);
 		if (set == EntrySet::TYPE) {
 			return DuckSchemaEntry::LookupEntryDetailed(transaction, lookup_info);
 		}
 		return {nullptr, Reason::NOT_PRESENT};
 	}
 	if (set == EntrySet::RELATION) {
-		OdContextState::Get(context)->Missed(od_catalog); // its columns may be those of a moment ago
+		OdContextState::Get(context)->Missed(od_catalog, *snapshot); // its columns may be those of a moment ago
 	}
 	auto entry = od_catalog.EntryFor(context, *snapshot, *this, *item);
+	if (entry && entry->type == CatalogType::VIEW_ENTRY) {
+		if (auto described = DescribedView(context, entry->Cast<OdView>())) {
+			auto &state = *od_catalog.State(context);
+			state.kept_entries.push_back(described);
+			entry = described.get();
+		}
+	}
 	return {entry, entry ? Reason::SUCCESS : Reason::NOT_PRESENT};
 }
 
@@ -102,6 +111,26 @@ SimilarCatalogEntry OdSchema::GetSimilarEntry(CatalogTransaction transaction, co
 	return result;
 }
 
+//! How many rows the tables of a listing have now, which no definition tells. Not for very many.
+static void ReadSizes(ClientContext &context, OdCatalog &catalog, CatalogSnapshot &snapshot, const string &schema) {
+	static constexpr idx_t MOST_ENTRIES = 5000;
+	if (!snapshot.selector.empty() || snapshot.size > MOST_ENTRIES) {
+		return;
+	}
+	RemoteRequest request;
+	request.sql = "SELECT table_name, estimated_size FROM duckdb_tables() WHERE database_name = " +
+	              TextLiteral(snapshot.catalog_name) + " AND schema_name = " + TextLiteral(schema);
+	request.read_only = true;
+	for (auto &row : catalog.GetRemote()->Collect(context, request, catalog.State(context)->session.get())) {
+		std::lock_guard<std::recursive_mutex> guard(snapshot.lock);
+		auto item = snapshot.Find(schema, EntrySet::RELATION, row[0].ToString());
+		if (item && item->entry && item->entry->type == CatalogType::TABLE_ENTRY && !row[1].IsNull()) {
+			item->estimated_rows = NumericCast<idx_t>(row[1].GetValue<int64_t>());
+			item->entry->Cast<OdTable>().estimated_rows = item->estimated_rows;
+		}
+	}
+}
+
 void OdSchema::Scan(ClientContext &context, CatalogType type, const std::function<void(CatalogEntry &)> &callback) {
 	auto set = EntrySetOf(type);
 	if (set == EntrySet::NONE) {
@@ -125,11 +154,18 @@ void OdSchema::Scan(ClientContext &context, CatalogType type, const std::functio
 		std::sort(sorted.begin(), sorted.end(), [](const reference<CatalogItem> &a, const reference<CatalogItem> &b) {
 			return StringUtil::CILessThan(a.get().name, b.get().name);
 		});
+		vector<reference<CatalogEntry>> entries;
 		for (auto &item : sorted) {
 			auto entry = od_catalog.EntryFor(context, *snapshot, *this, item.get());
 			if (entry) {
-				callback(*entry);
+				entries.push_back(*entry);
 			}
+		}
+		if (set == EntrySet::RELATION && !entries.empty()) {
+			ReadSizes(context, od_catalog, *snapshot, name);
+		}
+		for (auto &entry : entries) {
+			callback(entry.get());
 		}
 	}
 	if (set == EntrySet::TYPE) {

@@ -24,7 +24,6 @@ static const Mirrored MIRRORED[] = {
     {"order_by_non_integer_literal", "false"},
     {"scalar_subquery_error_on_multiple_rows", "true"},
     {"old_implicit_casting", "false"},
-    {"preserve_identifier_case", "true"},
     {"preserve_insertion_order", "true"},
     {"enable_macro_dependencies", "false"},
     {"enable_view_dependencies", "false"},

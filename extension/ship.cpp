@@ -1,6 +1,7 @@
 // ship.cpp - see ship.hpp.
 #include "ship.hpp"
 
+#include "change.hpp"
 #include "duckdb/execution/physical_plan_generator.hpp"
 #include "duckdb/main/attached_database.hpp"
 #include "duckdb/main/client_context.hpp"
@@ -40,10 +41,11 @@ RemoteRequest RequestFor(ClientContext &context, ShippedStatement &statement) {
 	return request;
 }
 
-void StatementDone(ClientContext &context, ShippedStatement &statement, RemoteQuery &query, const string &before) {
+void StatementDone(ClientContext &context, ShippedStatement &statement, RemoteQuery &query, const string &before,
+                   const vector<vector<Value>> &told) {
 	auto &catalog = *statement.catalog;
 	if (statement.change && !before.empty()) {
-		catalog.DefinitionChanged(context, *statement.change, before, query);
+		catalog.DefinitionChanged(context, *statement.change, before, told, query);
 		return;
 	}
 	if (OdCatalog::InExplicitTransaction(context) || statement.together) {
@@ -62,6 +64,9 @@ ShippedResult::ShippedResult(ClientContext &context, shared_ptr<ShippedStatement
     : statement(std::move(statement_p)) {
 	Send(context, RequestFor(context, *statement));
 	if (!statement->rows) {
+		if (statement->change && statement->change->tells) {
+			told = make_uniq<ResultRows>(context, *query);
+		}
 		return;
 	}
 	vector<LogicalType> types;
@@ -78,6 +83,7 @@ void ShippedResult::Send(ClientContext &context, RemoteRequest request) {
 	auto session = statement->catalog->SessionFor(context, statement->session);
 	if (statement->change) {
 		request.catalog_version = before = statement->catalog->Snapshot(context, false)->version;
+		request.tell = statement->change->Tell();
 	}
 	try {
 		query = statement->remote->Execute(request, session.get());
@@ -88,10 +94,33 @@ void ShippedResult::Send(ClientContext &context, RemoteRequest request) {
 			query = statement->remote->Execute(request, session.get());
 			return;
 		}
-		statement->catalog->Refresh(context);
+		// The text means what it says on any version; the plan only holds what its rows look like.
+		for (int attempt = 0; attempt < 3 && GivesTheSame(context, session.get()); attempt++) {
+			request.catalog_version = statement->catalog->Snapshot(context, false)->version;
+			request.objects.clear();
+			try {
+				query = statement->remote->Execute(request, session.get());
+				return;
+			} catch (CatalogStaleException &) {
+				continue;
+			}
+		}
 		throw TransactionException("A definition this statement was planned for changed on the server; nothing was "
 		                           "done, run it again (%s)",
 		                           string(ex.what()));
+	}
+}
+
+//! Of the newest definitions: would the rows be those that the plan expects?
+bool ShippedResult::GivesTheSame(ClientContext &context, RemoteSession *session) {
+	auto &catalog = *statement->catalog;
+	catalog.Refresh(context);
+	try {
+		auto now = statement->remote->Described(statement->sql, catalog.Snapshot(context, false)->version, session,
+		                                        MirroredSettings(context));
+		return now.types == statement->types && (statement->names.empty() || now.names == statement->names);
+	} catch (std::exception &) {
+		return false; // with parameters, or what it names is gone
 	}
 }
 
@@ -110,8 +139,12 @@ bool ShippedResult::Next(ClientContext &context, DataChunk &chunk) {
 		auto batch = query->Wait(context);
 		if (!batch) {
 			done = true;
-			StatementDone(context, *statement, *query, before);
+			StatementDone(context, *statement, *query, before, told ? told->rows : vector<vector<Value>>());
 			break;
+		}
+		if (told) {
+			told->Add(batch);
+			continue;
 		}
 		if (decoder) {
 			try {

@@ -20,6 +20,7 @@ struct ShippedStatement {
 	string sql;
 	vector<shared_ptr<BoundParameterData>> parameters;
 	vector<LogicalType> types; // of the plan's output
+	vector<string> names;      // its columns'; empty: they do not matter
 	bool rows = false;         // the server's rows are the output; otherwise there are none
 	bool definitions = false;  // it may change definitions
 	shared_ptr<DefinitionChange> change; // how, if that is known
@@ -42,20 +43,23 @@ private:
 	shared_ptr<ShippedStatement> statement;
 	unique_ptr<RemoteQuery> query;
 	unique_ptr<BatchDecoder> decoder;
+	unique_ptr<ResultRows> told; // the definitions that it made
 	string before; // see StatementDone
 	bool headed = false;
 	bool done = false;
 
 	void Send(ClientContext &context, RemoteRequest request);
+	bool GivesTheSame(ClientContext &context, RemoteSession *session);
 };
 
 //! A parameter as it is sent: with the type the binder gave it.
 Value ParameterValue(ClientContext &context, const BoundParameterData &parameter);
 //! What is sent for it: text, parameters, settings, checks.
 RemoteRequest RequestFor(ClientContext &context, ShippedStatement &statement);
-//! Tells the catalog what a reply said. `before`: the version of the catalog it ran on; empty: not known.
+//! Tells the catalog what a reply said. `before`: the version of the catalog it ran on; empty: not known. told: rows of
+//! the catalog that came with the reply.
 void StatementDone(ClientContext &context, ShippedStatement &statement, RemoteQuery &query,
-                   const string &before = string());
+                   const string &before = string(), const vector<vector<Value>> &told = {});
 
 struct LogicalShip : public LogicalExtensionOperator {
 	LogicalShip(idx_t table_index, shared_ptr<ShippedStatement> statement);

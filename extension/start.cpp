@@ -7,6 +7,7 @@
 #include "duckdb/parallel/pipeline.hpp"
 #include "duckdb/planner/operator/logical_get.hpp"
 #include "scan.hpp"
+#include "wrapper.hpp"
 
 namespace openduck {
 
@@ -40,32 +41,11 @@ public:
 	}
 };
 
-struct LogicalStart : public LogicalExtensionOperator {
-	explicit LogicalStart(unique_ptr<LogicalOperator> child) {
-		estimated_cardinality = child->estimated_cardinality;
-		has_estimated_cardinality = child->has_estimated_cardinality;
-		types = child->types;
-		children.push_back(std::move(child));
+struct LogicalStart : public LogicalWrapper {
+	explicit LogicalStart(unique_ptr<LogicalOperator> child) : LogicalWrapper(std::move(child), "OPENDUCK_START") {
 	}
-	PhysicalOperator &CreatePlan(ClientContext &context, PhysicalPlanGenerator &planner) override {
+	PhysicalOperator &CreatePlan(ClientContext &, PhysicalPlanGenerator &planner) override {
 		return planner.Make<PhysicalStart>(planner.CreatePlan(*children[0]));
-	}
-	vector<ColumnBinding> GetColumnBindings() override {
-		return children[0]->GetColumnBindings();
-	}
-	string GetName() const override {
-		return "OPENDUCK_START";
-	}
-	string GetExtensionName() const override {
-		return "openduck";
-	}
-	bool SupportSerialization() const override {
-		return false;
-	}
-
-protected:
-	void ResolveTypes() override {
-		types = children[0]->types;
 	}
 };
 

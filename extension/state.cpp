@@ -50,13 +50,13 @@ void OdContextState::QueryEnd(ClientContext &context) {
 	ship = PendingShip();
 }
 
-void OdContextState::Missed(OdCatalog &catalog) {
+void OdContextState::Missed(OdCatalog &catalog, const CatalogSnapshot &snapshot) {
 	std::lock_guard<std::mutex> guard(lock);
-	missed.insert(catalog.GetName());
+	missed.emplace(catalog.GetName(), snapshot.number);
 }
 
 RebindQueryInfo OdContextState::OnPlanningError(ClientContext &context, SQLStatement &statement, ErrorData &error) {
-	case_insensitive_set_t ask;
+	case_insensitive_map_t<idx_t> ask;
 	{
 		std::lock_guard<std::mutex> guard(lock);
 		ask = std::move(missed);
@@ -67,11 +67,12 @@ RebindQueryInfo OdContextState::OnPlanningError(ClientContext &context, SQLState
 	if (error.Type() == ExceptionType::IO) {
 		return result; // a lost session, say: no definition is to blame, and it is to be told
 	}
-	for (auto &name : ask) {
+	for (auto &looked : ask) {
 		try {
-			auto entry = Catalog::GetCatalogEntry(context, name);
+			auto entry = Catalog::GetCatalogEntry(context, looked.first);
 			auto catalog = entry ? OdCatalog::From(*entry) : nullptr;
-			if (catalog && catalog->Refresh(context)) {
+			// Making the error's text may have read a newer catalog already.
+			if (catalog && (catalog->Refresh(context) || catalog->Snapshot(context, false)->number != looked.second)) {
 				result = RebindQueryInfo::ATTEMPT_TO_REBIND;
 			}
 		} catch (std::exception &) {

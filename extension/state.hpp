@@ -47,7 +47,7 @@ public:
 	//! The user has fixed this connection's random numbers: those of his statements must be drawn here.
 	bool seeded = false;
 	//! A look-up failed without asking the server: worth asking before an error is believed.
-	void Missed(OdCatalog &catalog);
+	void Missed(OdCatalog &catalog, const CatalogSnapshot &snapshot);
 
 private:
 	void RestoreJoinKeys(ClientContext &context);
@@ -55,7 +55,8 @@ private:
 	bool raised_keys = false;
 	std::mutex lock;
 	unordered_map<idx_t, shared_ptr<RemoteSession>> sessions; // by the attached database's number: addresses come again
-	case_insensitive_set_t missed; // names, because a database may be detached meanwhile
+	//! Database (by name, because it may be detached meanwhile) and the number of the snapshot first looked into.
+	case_insensitive_map_t<idx_t> missed;
 	string group;
 };
 

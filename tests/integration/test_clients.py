@@ -83,6 +83,29 @@ def test_relations(con):
     assert table.join(con.from_df(FRAME).set_alias("f"), "i").count("i").fetchall() == [(10,)]
 
 
+def test_relations_between_two_databases(con, tmp_path):
+    """Relations over the attached and a local database, written from one into the other, by qualified names."""
+    csv = tmp_path / "rows.csv"
+    csv.write_text("i,s\n1,one\n2,two\n3,\n")
+    con.read_csv(str(csv)).to_table("r.main.t")
+    con.sql("CREATE TABLE memory.main.local (i BIGINT, s VARCHAR)")
+    con.table("r.main.t").filter("i > 1").insert_into("memory.main.local")
+    con.table("memory.main.local").insert_into("r.main.t")
+    assert con.table("r.main.t").order("i, s").fetchall() == [(1, "one"), (2, "two"), (2, "two"), (3, None), (3, None)]
+    con.table("r.main.t").filter("s IS NOT NULL").project("i, upper(s) AS u").create("r.main.copied")
+    con.table("r.main.t").aggregate("s, count(*) AS n", "s").create_view("totals")
+    assert con.view("totals").filter("n = 2").order("s").fetchall() == [("two", 2), (None, 2)]
+    assert con.table("r.main.copied").union(con.sql("SELECT 9::BIGINT, 'L'")).order("i").fetchall() == \
+        [(1, "ONE"), (2, "TWO"), (2, "TWO"), (9, "L")]
+    assert con.table("r.main.copied").except_(con.table("r.main.copied").limit(0)).count("*").fetchall() == [(3,)]
+    con.table("r.main.t").update({"s": duckdb.ConstantExpression("none")}, condition=duckdb.ColumnExpression("s").isnull())
+    con.from_arrow(ARROW).project("i, 'arrow' AS s").insert_into("r.main.t")
+    assert con.table("r.main.t").aggregate("count(*), count(s), count(DISTINCT s)").fetchall() == [(8, 8, 4)]
+    con.table("r.main.t").write_csv(str(csv))
+    assert con.sql(f"SELECT count(*) FROM '{csv}'").fetchall() == [(8,)]
+    assert con.table("r.main.t").describe().fetchall()[0][:2] == ("count", 8.0)
+
+
 # ---- parameters
 
 PARAMETERS = [

@@ -21,6 +21,7 @@ def script(server, database):
 
 
 QUERY = "SELECT count(*) AS n, sum(i)::BIGINT AS s FROM r.t JOIN l USING (i)"
+WRITTEN = "SELECT count(*) AS n, max(i)::BIGINT AS s FROM r.t"
 
 
 def test_cli(server, new_database):
@@ -31,6 +32,43 @@ def test_cli(server, new_database):
     done = subprocess.run([program, "-unsigned", "-json"], input=text, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout.strip().splitlines()[-1]) == [{"n": 3, "s": 1007}]
+
+
+DOTS = """CREATE TABLE people (id INTEGER PRIMARY KEY, name VARCHAR NOT NULL, born DATE DEFAULT '2000-01-01');
+CREATE VIEW adults AS SELECT name FROM people WHERE id < 3;
+CREATE INDEX by_name ON people (name);
+CREATE SCHEMA other;
+CREATE TABLE other.t (i INTEGER);
+.import --csv --skip 1 {csv} people
+.tables
+.tables pe%
+.schema
+.schema people
+.indexes
+.mode insert people
+SELECT * FROM people ORDER BY id;
+.mode csv
+SELECT * FROM adults ORDER BY ALL;
+.dump
+"""
+
+
+def test_cli_dot_commands(server, new_database, tmp_path):
+    """What the shell's own commands say of an attached database is what they say of a local one."""
+    program = Path(sys.executable).with_name("duckdb")
+    if not program.exists():
+        pytest.skip("the duckdb-cli wheel is not installed")
+    csv = tmp_path / "people.csv"
+    csv.write_text("id,name,born\n1,Ada,1815-12-10\n2,Bob,2000-01-01\n3,Cy,1990-05-05\n")
+    said = []
+    for attach in (f"ATTACH '{tmp_path}/r.duckdb' AS r (STORAGE_VERSION 'v1.5.0');\n",
+                   ";\n".join(script(server, new_database())[:2]) + ";\n"):
+        done = subprocess.run([program, "-unsigned"], input=f"{attach}USE r;\n{DOTS.format(csv=csv)}", capture_output=True,
+                              text=True, timeout=120)
+        # The number of rows that .tables shows is an estimate.
+        said.append((done.returncode, done.stderr, [line for line in done.stdout.splitlines() if " rows " not in line]))
+    assert said[1] == said[0]
+    assert any("Ada" in line for line in said[0][2])
 
 
 def test_node(server, new_database, tmp_path):
@@ -44,11 +82,17 @@ const { DuckDBInstance } = require('@duckdb/node-api');
   const instance = await DuckDBInstance.create(':memory:', { allow_unsigned_extensions: 'true' });
   const con = await instance.connect();
   for (const sql of %s) await con.run(sql);
-  const rows = (await con.runAndReadAll(%s)).getRowObjects();
+  const appender = await con.createAppender('t', 'main', 'r');
+  for (let i = 0; i < 5000; i++) { appender.appendBigInt(BigInt(i + 2000)); appender.endRow(); }
+  appender.closeSync();
+  const put = await con.prepare('INSERT INTO r.t VALUES ($1)');
+  for (let i = 0; i < 3; i++) { put.bindBigInt(1, 10000n + BigInt(i)); await put.run(); }
+  const rows = [];
+  for (const sql of %s) rows.push(...(await con.runAndReadAll(sql)).getRowObjects());
   console.log(JSON.stringify(rows, (_, v) => typeof v === 'bigint' ? Number(v) : v));
 })().catch(problem => { console.error(problem); process.exit(1); });
-""" % (json.dumps(script(server, new_database())), json.dumps(QUERY)))
+""" % (json.dumps(script(server, new_database())), json.dumps([QUERY, WRITTEN])))
     done = subprocess.run(["node", program], capture_output=True, text=True, timeout=120,
                           env=os.environ | {"NODE_PATH": str(modules)})
     assert done.returncode == 0, done.stderr
-    assert json.loads(done.stdout) == [{"n": 3, "s": 1007}]
+    assert json.loads(done.stdout) == [{"n": 3, "s": 1007}, {"n": 1001 + 5000 + 3, "s": 10002}]

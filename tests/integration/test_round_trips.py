@@ -5,7 +5,7 @@ import pytest
 
 SETUP = ("CREATE OR REPLACE TABLE r.t AS SELECT range AS i, 'row ' || range AS s FROM range(1000)",
          "DROP SCHEMA IF EXISTS r.own CASCADE", "DROP TABLE IF EXISTS r.other", "DROP VIEW IF EXISTS r.w",
-         "SELECT count(*) FROM r.t")    # the catalog is read again after a CREATE
+         "SELECT count(*) FROM r.t")    # the definition of a CREATE TABLE AS is fetched when it is first used
 TRIES = 5
 
 
@@ -79,9 +79,26 @@ def test_definitions_in_a_transaction(con, end):
     assert requests(con, "BEGIN", *DEFINITIONS, end) == len(DEFINITIONS) + 1
 
 
-def test_a_definition_is_fetched_alone(con):
-    assert requests(con, "CREATE TABLE r.other (a INTEGER)", "INSERT INTO r.other VALUES (1)", "FROM r.t WHERE i = 7",
-                    "FROM r.other") == 4 + 1
+CHANGES = ["CREATE TABLE r.other (a INTEGER)", "INSERT INTO r.other VALUES (1)", "FROM r.t WHERE i = 7", "FROM r.other",
+           "ALTER TABLE r.other ADD COLUMN b INTEGER DEFAULT 7", "SELECT b FROM r.other",
+           "ALTER TABLE r.other RENAME COLUMN b TO c", "COMMENT ON TABLE r.other IS 'more'",
+           "COMMENT ON COLUMN r.main.other.c IS 'x'", "CREATE UNIQUE INDEX ix ON r.other (a)",
+           "INSERT INTO r.other VALUES (1, 2) ON CONFLICT (a) DO UPDATE SET c = 3", "DROP INDEX r.ix",
+           "ALTER TABLE r.other RENAME TO another", "SELECT c FROM r.another", "DROP TABLE r.another"]
+
+
+def test_definitions_come_with_the_answer(con):
+    assert requests(con, *CHANGES) == len(CHANGES)
+
+
+@pytest.mark.parametrize("end", ["COMMIT", "ROLLBACK"])
+def test_definitions_come_with_the_answer_in_a_transaction(con, end):
+    changes = [sql for sql in CHANGES if not sql.startswith("DROP INDEX") and "another" not in sql]
+    assert requests(con, "BEGIN", *changes, end) == len(changes) + 1
+
+
+def test_a_view_asks_for_its_columns(con):
+    assert requests(con, "CREATE VIEW r.w AS SELECT i FROM r.t", "FROM r.w", "FROM r.w") == 3 + 1
 
 
 def test_a_transaction_that_asks_for_nothing_costs_nothing(con):
