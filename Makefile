@@ -1,6 +1,7 @@
 # The front door. `make help` lists what there is; CONTRIBUTING.md says more.
 #
 #   make demo    set up, build, and run TPC-H against a server from the stock DuckDB Python package and CLI
+#   make demo-s3 the same for databases in S3 and PostgreSQL: machines and metadata are lost, answers are not
 #   make test    set up, build with sanitizers, run every test
 #
 # The work itself is done by CMake (CMakePresets.json), tools/ and tests/; here is only the order of things.
@@ -59,6 +60,13 @@ demo: ## TPC-H on a server, queried from the stock DuckDB
 	@tools/setup demo
 	@$(MAKE) --no-print-directory build
 	@$(PYTHON) tools/demo
+
+.PHONY: demo-s3
+demo-s3: ## databases in S3 and PostgreSQL outlive machines, and PostgreSQL
+	@tools/setup test
+	@tools/setup s3
+	@$(MAKE) --no-print-directory build
+	@$(PYTHON) tools/demo_s3
 
 .PHONY: build-asan
 build-asan: setup

@@ -126,8 +126,8 @@ static od_code copy_object(void *context, const char *key, uint64_t listed, stru
     od_code rc = OD_OK;
     struct od_object *from = NULL, *there = NULL;
     (void)listed;
-    if (strcmp(key, "cluster") == 0)
-        return OD_OK; // the copy belongs to another one
+    if (strcmp(key, "cluster") == 0 || strncmp(key, "epochs/", 7) == 0)
+        return OD_OK; // the copy belongs to another one, which gives epochs of its own
     if (strncmp(key, "condemned/", 10) == 0)
         return OD_OK; // by the other store's clock; what it marks is found again
     uint8_t *piece = od_alloc(PIECE_BYTES);

@@ -205,6 +205,7 @@ static void discard(struct od_store *store, const char *hidden)
     OD_TRY(od_objstore_remove(store->options.objects, key, &err));
     od_drop_key(&row.branch, key);
     OD_TRY(od_objstore_remove(store->options.objects, key, &err));
+    od_branch_unclaim(store, &row.branch);
     (void)od_store_remove_journals(store, &row.branch);
 out:
     if (rc != OD_OK)

@@ -11,6 +11,10 @@
 
 #include <pthread.h>
 
+// Epochs that were given: OD_CLAIMS BRANCH/EPOCH in 16 hexadecimal digits (claim.c). False: another key.
+#define OD_CLAIMS "epochs/"
+bool od_claim_parse(const char *key, struct od_uuid *branch, uint64_t *epoch);
+
 struct od_layer_ref {
     struct od_uuid layer;
     uint32_t depth;

@@ -14,7 +14,7 @@ enum od_planted {
     OD_PLANTED_CACHE_TRUSTED,        // recovery writes nothing again
     OD_PLANTED_FOOTER_TRUSTED,       // a footer counts although its sync failed
     OD_PLANTED_PUT_TRUSTED,          // a put whose answer was lost counts as done
-    OD_PLANTED_JOURNAL_GONE_EARLY,   // a journal is removed before the metadata has its layer
+    OD_PLANTED_JOURNAL_GONE_EARLY,   // a journal is removed before its layer is an object (an object without a row is found)
     OD_PLANTED_SUPERSEDED_REPLAYED,  // a journal counts although another place took over
     OD_PLANTED_EPOCH_USED_AGAIN,     // an opening takes no epoch of its own
     OD_PLANTED_SNAPSHOT_TOO_LATE,    // a snapshot is where the next record goes, not at a barrier

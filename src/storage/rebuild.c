@@ -82,7 +82,7 @@ static void add_branch(const struct od_rebuilt_branch *branch, struct rows *rows
     }
     if (branch->drop)
         row->dropped_us = branch->drop->dropped_us ? branch->drop->dropped_us : 1;
-    row->epoch = branch->epoch + EPOCH_GAP;
+    row->epoch = (branch->claimed > branch->epoch ? branch->claimed : branch->epoch) + EPOCH_GAP;
     row->epoch_start_lsn = row->tip_lsn;
     row->held_since = branch->epoch; // who holds it is not known: journals of older epochs are superseded in any case
 }
@@ -276,6 +276,20 @@ static od_code refuse(const struct od_rebuild_work *work, struct od_error *err)
                    (unsigned long long)work->rebuild->problems, work->first_problem.message);
 }
 
+static od_code note_claim(void *context, const char *key, uint64_t bytes, struct od_error *err)
+{
+    struct od_uuid uuid;
+    uint64_t epoch;
+    (void)bytes;
+    (void)err;
+    if (!od_claim_parse(key, &uuid, &epoch))
+        return OD_OK;
+    struct od_rebuilt_branch *branch = od_rebuild_find(context, &uuid);
+    if (branch && epoch > branch->claimed)
+        branch->claimed = epoch;
+    return OD_OK;
+}
+
 od_code od_rebuild_run(struct od_rebuild *rebuild, struct od_error *err)
 {
     od_code rc = OD_OK;
@@ -292,6 +306,7 @@ od_code od_rebuild_run(struct od_rebuild *rebuild, struct od_error *err)
     OD_TRY(check_empty(metadata, err));
     OD_TRY(od_survey_run(&work.survey, err));
     OD_TRY(od_rebuild_histories(&work, err));
+    OD_TRY(od_objstore_list(rebuild->objects, OD_CLAIMS, note_claim, &work, err));
     OD_TRY(make_rows(&work, &rows, err));
     if (rebuild->problems > 0 && !rebuild->partial)
         OD_TRY(refuse(&work, err));

@@ -7,8 +7,8 @@
 // NAME-recovered-UUID. A branch without a description is called recovered-UUID.
 //
 //   R1  The objects are only read. The metadata gets everything in one transaction, or nothing.
-//   R2  The epoch of a branch is far beyond every one its layers name, so that no number is given twice (epochs that left
-//       no layer are not known).
+//   R2  The epoch of a branch is far beyond every one that its layers name and that was claimed among the objects (claim.c),
+//       so that no number is given twice, also not by one rebuild after another.
 //   R3  A history with a missing or damaged layer is never presented as a shorter one, unless `partial`.
 #ifndef OD_STORAGE_REBUILD_H
 #define OD_STORAGE_REBUILD_H

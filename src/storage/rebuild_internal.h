@@ -11,7 +11,8 @@ struct od_rebuilt_branch {
     const struct od_drop_description *drop;            // NULL: it is in use, as far as the objects say
     const struct od_survey_layer *tip, *first, *below; // below: the layer of another branch that it begins with
     size_t layers;                                     // of its history
-    uint64_t epoch;                                    // the highest seen
+    uint64_t epoch;                                    // the highest of its layers
+    uint64_t claimed;                                  // the highest that was given, as far as the objects know
     bool trimmed;                                      // `first` continues a layer that is not there any more
     bool broken;                                       // reported, and left out
 };

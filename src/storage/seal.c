@@ -290,9 +290,9 @@ static od_code publish_one(struct od_volume *volume, struct od_journal *journal,
 {
     od_code rc = OD_OK;
     OD_TRY(od_volume_seal(volume, journal, err));
-    OD_TRY(put_object(volume, journal, err));
     if (OD_PLANT(JOURNAL_GONE_EARLY))
         (void)(volume->platform->ops->remove(volume->platform, journal->path, NULL) == OD_OK);
+    OD_TRY(put_object(volume, journal, err));
     retire(volume, volume->unlinked); // from here on it may be closed, when nothing needs it
     volume->unlinked = NULL;
     OD_TRY(sync_removals(volume, err));

@@ -24,6 +24,16 @@ struct od_store {
 };
 
 #define OD_SUPERSEDED_KEPT 32u
+// A layer's uuid begins with so many bytes of its branch's, so that the layers of a branch can be listed.
+#define OD_LAYER_BRANCH_BYTES 6u
+void od_layer_uuid(struct od_platform *platform, const struct od_uuid *branch, struct od_uuid *layer);
+// The epoch that the volume was given, among the objects. OD_CORRUPT: it was given before.
+OD_CHECKED od_code od_branch_claim(struct od_volume *volume, struct od_error *err);
+// Of a branch that nobody will open again: its claims are removed, as far as that works.
+void od_branch_unclaim(struct od_store *store, const struct od_uuid *branch);
+// Gives rows to the layers that the holder (of the row `before` the epoch) has put beyond the tip.
+OD_CHECKED od_code od_branch_roll_forward(struct od_volume *volume, const struct od_meta_branch *before,
+                                          struct od_error *err);
 // The uuid of the journal directory, made when it has none yet.
 OD_CHECKED od_code od_store_holder(struct od_store *store, struct od_uuid *holder, struct od_error *err);
 // A journal that is not part of the history any more gets a durable name where no opening looks, if anything was committed

@@ -501,6 +501,8 @@ static od_code open_once(struct od_store *store, const char *name, bool force, s
                                         &volume->branch, err));
     volume->epoch = volume->branch.epoch;
     volume->lease_renewed_us = asked_us;
+    OD_TRY(od_branch_claim(volume, err));
+    OD_TRY(od_branch_roll_forward(volume, &before, err));
     tell_takeover(volume, &before, &holder);
     OD_TRY(od_store_branch_directory(store, &database.branch, volume->directory, err));
     OD_TRY(volume->platform->ops->make_directory(volume->platform, volume->directory, err));

@@ -20,8 +20,7 @@ od_code od_volume_prepare_next(struct od_volume *volume, struct od_error *err)
     pthread_mutex_unlock(&volume->lock);
     if (there)
         return OD_OK;
-    volume->platform->ops->random(volume->platform, layer.bytes, sizeof layer.bytes);
-    od_uuid_mark_random(&layer);
+    od_layer_uuid(volume->platform, &volume->branch.branch, &layer);
     OD_TRY(
         od_journal_create(volume->platform, volume->directory, &layer, volume->store->options.seal_bytes, &made, err));
     pthread_mutex_lock(&volume->lock);

@@ -23,6 +23,9 @@ class FakeS3:
                 pass
 
             def answer(self, status, body=b"", **headers):
+                if outer.is_down:  # it was acted on, but nobody hears of it
+                    self.close_connection = True
+                    return
                 self.send_response(status)
                 for name, value in headers.items():
                     self.send_header(name.replace("_", "-"), value)
@@ -35,6 +38,9 @@ class FakeS3:
                 self.answer(status, b"" if self.command == "HEAD" else f"<Error><Code>{code}</Code></Error>".encode())
 
             def handle_one(self):
+                if outer.is_down:
+                    self.close_connection = True
+                    return None
                 body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
                 path, _, query = self.path.partition("?")
                 _, _, key = urllib.parse.unquote(path)[1:].partition("/")
@@ -117,9 +123,20 @@ class FakeS3:
             request_queue_size = 128
             daemon_threads = True
 
-        self.server = Server(("127.0.0.1", 0), Handler)
+        self.make = lambda port: Server(("127.0.0.1", port), Handler)
+        self.port = 0
+        self.start_again()
+
+    def start_again(self):
+        self.is_down = False
+        self.server = self.make(self.port)
         self.port = self.server.server_address[1]
-        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+        threading.Thread(target=self.server.serve_forever, args=(0.05,), daemon=True).start()
+
+    def stop(self):
+        """As when its process is killed; the objects stay."""
+        self.is_down = True
+        self.close()
 
     def close(self):
         self.server.shutdown()

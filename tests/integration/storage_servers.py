@@ -55,11 +55,11 @@ class Postgres:
         subprocess.run([*self.prefix, self.bin / program, *arguments], check=True, capture_output=True, cwd="/",
                        timeout=120)
 
-    def start(self):
+    def start(self, fsync=False):
         log = open(self.folder / "log", "ab")
         self.process = subprocess.Popen(
             [*self.prefix, self.bin / "postgres", "-D", self.folder / "data", "-k", self.folder, "-p", str(self.port),
-             "-c", "listen_addresses=127.0.0.1", "-c", "shared_buffers=16MB", "-c", "fsync=off", "-c",
+             "-c", "listen_addresses=127.0.0.1", "-c", "shared_buffers=16MB", "-c", f"fsync={'on' if fsync else 'off'}", "-c",
              "max_connections=50"], stdout=log, stderr=log, stdin=subprocess.DEVNULL, cwd="/")
         end = time.monotonic() + 60
         while time.monotonic() < end and self.process.poll() is None:
@@ -132,7 +132,8 @@ class S3:
 
 def s3_server_command(port, folder=Path(".")):
     """None: no S3 server is installed. OPENDUCK_VERSITYGW names one."""
-    gateway = os.environ.get("OPENDUCK_VERSITYGW") or shutil.which("versitygw")
+    built = Path(__file__).resolve().parent.parent.parent / ".deps/bin/versitygw"  # tools/setup s3
+    gateway = os.environ.get("OPENDUCK_VERSITYGW") or shutil.which("versitygw") or (built.exists() and built)
     if gateway:
         return [gateway, "--port", f"127.0.0.1:{port}", "--access", S3.KEY, "--secret", S3.SECRET, "--region",
                 "us-east-1", "--quiet", "posix", "--sidecar", folder / "sidecar", folder / "files"]

@@ -291,6 +291,20 @@ static void an_overtaken_writer_is_not_history(void **state)
     struct od_metastore *other = open_meta("other.db");
     write_layers(other, "other-journals", "d", 2, NULL); // more than the others will have
     od_metastore_close(other);
+    // The same epoch is given twice. The objects know, and the second writer is refused; in older ones there is no claim.
+    struct od_store *store;
+    struct od_volume *volume;
+    copy_meta("third.db");
+    struct od_metastore *third = open_meta("third.db");
+    assert_int_equal(open_store(in_scratch("journals"), third, objects, &store, NULL), OD_OK);
+    assert_int_equal(od_volume_open(store, "d", true, &volume, &err), OD_CORRUPT);
+    assert_non_null(strstr(err.message, "the metadata is older than the objects"));
+    od_store_close(store);
+    od_metastore_close(third);
+    char id[OD_UUID_TEXT_BYTES], claim[80];
+    od_uuid_format(&branch.branch, id);
+    snprintf(claim, sizeof claim, "epochs/%s/0000000000000002", id);
+    assert_int_equal(od_objstore_remove(objects, claim, NULL), OD_OK);
     write_layers(meta, "journals", "d", 1, model);
     assert_int_equal(rebuild(false, &summary, &err), OD_CORRUPT); // both are of epoch 2
     assert_non_null(strstr(err.message, "different histories"));
