@@ -15,7 +15,7 @@
 #include <inttypes.h>
 
 #define GATHER_MS_MIN 5u
-#define GATHER_MS_MAX 100u
+#define GATHER_QUIETS_MAX 4u // of a stream that does not end
 #define STATEMENT_WAIT_MS 10000u
 #define SETTLE_EVERY_MS 20u
 #define SHIP_WAIT_MS 60000u
@@ -135,7 +135,7 @@ bool od_volume_ship_wanted(const struct od_volume *volume)
 static void gather(struct od_volume *volume)
 {
     unsigned quiet_ms = volume->ship_ms < GATHER_MS_MIN ? GATHER_MS_MIN : volume->ship_ms;
-    uint64_t until = od_clock_ms() + (quiet_ms < GATHER_MS_MAX ? GATHER_MS_MAX : quiet_ms);
+    uint64_t until = od_clock_ms() + GATHER_QUIETS_MAX * (uint64_t)quiet_ms;
     while (volume->ship_arrivals - volume->ship_closed < volume->ship_expected && !volume->stopping &&
            !volume->poisoned && od_clock_ms() < until)
         if (!od_cond_wait_until(&volume->seal, &volume->lock, od_clock_ms() + quiet_ms))

@@ -23,9 +23,7 @@ def test_another_machine_goes_on_by_itself(own, stores):
         client.execute(f"INSERT INTO t VALUES ({i})")
     server.kill()
     other, client = own(flags, environment)
-    begun = time.monotonic()
     assert until_free(lambda: client.value("SELECT count(*) FROM t")) == 10
-    assert time.monotonic() - begun < 30
     client.execute("INSERT INTO t VALUES (10)")
     assert other.stop() == 0
     _, client = own(flags, environment, folder=server.folder)
@@ -67,8 +65,8 @@ def test_many_commits_share_an_object(own, stores):
     flags, environment, s3 = stores
     server, first = own([*flags, "--durability", "remote", "--max-running", "70"], environment)
     first.execute("CREATE TABLE t (i INTEGER)")
-    s3.faults = lambda method, key, count: time.sleep(0.25) if method == "PUT" and "/layers/" in key else None
-    clients, rounds, failures, counts = 64, 25, [], []
+    s3.faults = lambda method, key, count: time.sleep(0.4) if method == "PUT" and "/layers/" in key else None
+    clients, rounds, failures, counts = 64, 15, [], []
     ready = threading.Barrier(clients, lambda: counts.append(len(layers(s3))))
 
     def write(number):
@@ -151,13 +149,20 @@ def test_what_waits_for_the_object_store_is_bounded(own, stores):
     flags, environment, s3 = stores
     server, client = own([*flags, "--unshipped-limit", "1MiB"], environment)
     client.execute("CREATE TABLE t (i DOUBLE)")
-    away = threading.Event()
-    s3.faults = lambda method, key, count: 503 if away.is_set() and method == "PUT" else None
+    away, tried = threading.Event(), threading.Event()
+
+    def faults(method, key, count):
+        if away.is_set() and method == "PUT":
+            if "/layers/" in key:
+                tried.set()
+            return 503
+        return None
+    s3.faults = faults
     away.set()
     client.execute("INSERT INTO t SELECT random() FROM range(1000000)")
     snapshot = threading.Thread(target=lambda: server.run("snapshot", "create", "main"))  # closes the journal
     snapshot.start()
-    time.sleep(1)
+    assert tried.wait(60)
     future = client.later("INSERT INTO t SELECT random() FROM range(1000)")
     time.sleep(2)
     assert not future.done()
