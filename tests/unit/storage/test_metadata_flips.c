@@ -200,6 +200,23 @@ static void test_flips(void **state)
     assert_int_equal(silent, 0);
 }
 
+static od_code take_key(void *context, const char *key, uint64_t bytes, struct od_error *err)
+{
+    (void)bytes;
+    (void)err;
+    snprintf(context, 200, "%s", key);
+    return OD_OK;
+}
+
+// Each opening begins with the same metadata, which gives the same epoch: what the opening before has put for it goes.
+static void forget_newest_claim(void)
+{
+    char key[200] = "";
+    assert_int_equal(od_objstore_list(objects, "epochs/", take_key, key, NULL), OD_OK);
+    if (key[0])
+        assert_int_equal(od_objstore_remove(objects, key, NULL), OD_OK);
+}
+
 // SQLite ends its log where a frame does not fit: what follows is forgotten. A killed server leaves such a log; a bit of it is
 // flipped. The database is what it was, or is refused: its journals say what the metadata must know.
 static void test_flips_of_the_log(void **state)
@@ -252,6 +269,7 @@ static void test_flips_of_the_log(void **state)
             }
             od_store_close(store);
             od_metastore_close(meta);
+            forget_newest_claim();
         }
         assert_true(i > 0 || rc == OD_OK);
         if (rc != OD_OK && rc != OD_CORRUPT && rc != OD_NOT_FOUND)
