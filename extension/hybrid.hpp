@@ -49,7 +49,7 @@ void Append(Replacements &to, Replacements from);
 bool KeepsItsInputs(const LogicalOperator &op);
 
 //! Puts conditions of a WHERE below the joins that its subqueries have become. Types are resolved before and after.
-void SinkConditions(unique_ptr<LogicalOperator> &op);
+void SinkConditions(ClientContext &context, unique_ptr<LogicalOperator> &op);
 
 //! Brings relations of one server together within trees of inner joins. Types are resolved before and after.
 Replacements RegroupJoins(OptimizerExtensionInput &input, unique_ptr<LogicalOperator> &op);

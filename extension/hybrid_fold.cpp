@@ -252,7 +252,7 @@ void MakeParts(OptimizerExtensionInput &input, unique_ptr<LogicalOperator> &plan
 	ForgetPlacement(input.context);
 	plan->ResolveOperatorTypes();
 	LearnStatistics(input.context, *plan);
-	SinkConditions(plan);
+	SinkConditions(input.context, plan);
 	RegroupJoins(input, plan);
 	auto wish = WishOf(placement);
 	Value own;

@@ -18,6 +18,7 @@ namespace {
 
 //! A link that nothing is known about.
 constexpr double LINK_BYTES_PER_S = 200e6;
+constexpr double LINK_WINDOW_BYTES = 512 << 10;
 constexpr double LINK_ROUND_TRIP_S = 0.001;
 constexpr double LINK_UPLOAD_TRIP_S = 0.0002; // rows go with the request, or beside it
 constexpr double LINK_ROW_S = 10e-9;
@@ -46,9 +47,11 @@ void Placer::MakePlan() {
 			auto &meter = knowledge->meter;
 			auto known = [](double value, double otherwise) { return value > 0 ? value : otherwise; };
 			site.link.round_trip_s = known(meter.round_trip_s, LINK_ROUND_TRIP_S);
-			auto down = known(meter.bytes_per_s[OD_METER_DOWN], LINK_BYTES_PER_S);
-			site.link.down_bytes_per_s = down;
-			site.link.up_bytes_per_s = known(meter.bytes_per_s[OD_METER_UP], down);
+			// What is known of one direction is likely of the other; of neither, a window of bytes goes with each round trip.
+			auto guess = std::min(LINK_BYTES_PER_S, LINK_WINDOW_BYTES / site.link.round_trip_s);
+			auto down = meter.bytes_per_s[OD_METER_DOWN], up = meter.bytes_per_s[OD_METER_UP];
+			site.link.down_bytes_per_s = known(down, known(up, guess));
+			site.link.up_bytes_per_s = known(up, known(down, guess));
 		}
 		site.link.upload_trip_s = LINK_UPLOAD_TRIP_S;
 		site.link.row_s = LINK_ROW_S;

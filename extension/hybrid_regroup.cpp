@@ -13,6 +13,7 @@
 #include "duckdb/planner/operator/list.hpp"
 #include "hybrid.hpp"
 #include "hybrid_estimate.hpp"
+#include "scan.hpp"
 
 #include <set>
 
@@ -245,6 +246,14 @@ void Regrouper::JoinAll(vector<Tree> &trees, vector<Condition> &conditions, bool
 	}
 }
 
+bool ReadsServer(const LogicalOperator &op) {
+	bool result = op.type == LogicalOperatorType::LOGICAL_GET && IsScan(op.Cast<LogicalGet>().function);
+	for (auto &child : op.children) {
+		result = result || ReadsServer(*child);
+	}
+	return result;
+}
+
 bool Regrouper::Regroup(unique_ptr<LogicalOperator> &op, Replacements &replacements) {
 	vector<unique_ptr<LogicalOperator> *> relations;
 	vector<unique_ptr<Expression>> expressions;
@@ -259,7 +268,7 @@ bool Regrouper::Regroup(unique_ptr<LogicalOperator> &op, Replacements &replaceme
 		UnparsedPlan plan;
 		catalogs.push_back(UnparsePlan(**relation, plan) ? plan.catalog : nullptr);
 		one_database = one_database && catalogs.back() && catalogs.back() == catalogs[0];
-		any = any || catalogs.back();
+		any = any || catalogs.back() || ReadsServer(**relation);
 	}
 	if (!any) {
 		return false;

@@ -8,6 +8,8 @@
 #include "duckdb/planner/logical_operator_visitor.hpp"
 #include "duckdb/planner/operator/list.hpp"
 #include "hybrid.hpp"
+#include "hybrid_delim.hpp"
+#include "hybrid_estimate.hpp"
 
 #include <map>
 
@@ -75,9 +77,67 @@ bool Sink(unique_ptr<LogicalOperator> &op, unique_ptr<Expression> &condition) {
 	return true;
 }
 
+//! A semi-join that leaves this part of its left rows, or less, is worth making before other joins.
+constexpr double FEW = 0.3;
+
+bool IsInner(const LogicalOperator &op) {
+	return op.type == LogicalOperatorType::LOGICAL_CROSS_PRODUCT ||
+	       (op.type == LogicalOperatorType::LOGICAL_COMPARISON_JOIN && !op.HasProjectionMap() &&
+	        op.Cast<LogicalComparisonJoin>().join_type == JoinType::INNER);
+}
+
+//! A semi-join filters its left rows as a condition does: if it leaves few, it goes to the one relation of inner joins that
+//! it is about.
+void SinkSemi(ClientContext &context, unique_ptr<LogicalOperator> &op) {
+	auto &join = op->Cast<LogicalComparisonJoin>();
+	if (join.join_type != JoinType::SEMI || join.predicate || join.HasProjectionMap()) {
+		return;
+	}
+	auto is_about = [&](LogicalOperator &relation) {
+		auto bindings = relation.GetColumnBindings();
+		for (auto &condition : join.conditions) {
+			if (!ReadsColumns(*condition.left) || !ReadsOnly(*condition.left, bindings)) {
+				return false;
+			}
+		}
+		return true;
+	};
+	auto slot = &join.children[0];
+	bool moved = false;
+	while (true) {
+		if ((*slot)->type == LogicalOperatorType::LOGICAL_FILTER && !(*slot)->HasProjectionMap()) {
+			slot = &(*slot)->children[0];
+			continue;
+		}
+		if (!IsInner(**slot)) {
+			break;
+		}
+		bool left = is_about(*(*slot)->children[0]);
+		if (!left && !is_about(*(*slot)->children[1])) {
+			break;
+		}
+		slot = &(*slot)->children[left ? 0 : 1];
+		moved = true;
+	}
+	if (!moved) {
+		return;
+	}
+	auto keys = EstimateJoinKeys(PointersTo(ConditionsOf(join)), EstimateTree(context, **slot),
+	                             EstimateTree(context, *join.children[1]));
+	if (keys.Kept(0) > FEW) {
+		return;
+	}
+	auto whole = std::move(join.children[0]);
+	auto relation = std::move(*slot);
+	*slot = std::move(op);
+	(*slot)->children[0] = std::move(relation);
+	op = std::move(whole);
+	op->ResolveOperatorTypes();
+}
+
 class Sinker {
 public:
-	explicit Sinker(LogicalOperator &root) {
+	Sinker(ClientContext &context, LogicalOperator &root) : context(context) {
 		CountUses(root);
 	}
 	//! `named`: what is above takes columns by their names, so that none is missed that nobody names.
@@ -85,7 +145,8 @@ public:
 
 private:
 	void CountUses(LogicalOperator &op);
-	bool MakeSemi(LogicalOperator &filter, const Expression &condition);
+	bool MakeSemi(unique_ptr<LogicalOperator> &below, const Expression &condition);
+	ClientContext &context;
 	std::map<idx_t, idx_t> uses; // of each table index, in all expressions
 };
 
@@ -105,16 +166,21 @@ void Sinker::CountUses(LogicalOperator &op) {
 }
 
 //! True: the condition asked for rows with a partner, and now the join below gives only these.
-bool Sinker::MakeSemi(LogicalOperator &filter, const Expression &condition) {
-	auto &below = *filter.children[0];
-	if (below.type != LogicalOperatorType::LOGICAL_COMPARISON_JOIN || below.HasProjectionMap() ||
-	    condition.GetExpressionClass() != ExpressionClass::BOUND_COLUMN_REF) {
+bool Sinker::MakeSemi(unique_ptr<LogicalOperator> &below, const Expression &condition) {
+	bool delim = below->type == LogicalOperatorType::LOGICAL_DELIM_JOIN;
+	bool anti = condition.GetExpressionType() == ExpressionType::OPERATOR_NOT;
+	auto &mark = anti ? *condition.Cast<BoundOperatorExpression>().children[0] : condition;
+	if ((!delim && (anti || below->type != LogicalOperatorType::LOGICAL_COMPARISON_JOIN)) ||
+	    below->HasProjectionMap() || mark.GetExpressionClass() != ExpressionClass::BOUND_COLUMN_REF) {
 		return false;
 	}
-	auto &join = below.Cast<LogicalComparisonJoin>();
-	auto table = condition.Cast<BoundColumnRefExpression>().binding.table_index;
+	auto &join = below->Cast<LogicalComparisonJoin>();
+	auto table = mark.Cast<BoundColumnRefExpression>().binding.table_index;
 	if (join.join_type != JoinType::MARK || join.mark_index != table || uses[table] != 1) {
 		return false;
+	}
+	if (delim) {
+		return MakeSemiOfDelim(below, anti);
 	}
 	join.join_type = JoinType::SEMI;
 	return true;
@@ -130,7 +196,7 @@ void Sinker::Walk(unique_ptr<LogicalOperator> &op, bool named) {
 		for (auto &condition : op->expressions) {
 			// What has no text would keep from the server what it stands on.
 			bool may = !condition->IsVolatile() && ReadsColumns(*condition) && HasExactText(*condition);
-			if (named && MakeSemi(*op, *condition)) {
+			if (named && MakeSemi(op->children[0], *condition)) {
 				continue;
 			}
 			if (!may || !Sink(op->children[0], condition)) {
@@ -147,6 +213,9 @@ void Sinker::Walk(unique_ptr<LogicalOperator> &op, bool named) {
 		}
 		op->ResolveOperatorTypes();
 	}
+	if (op->type == LogicalOperatorType::LOGICAL_COMPARISON_JOIN) {
+		SinkSemi(context, op);
+	}
 	switch (op->type) {
 	case LogicalOperatorType::LOGICAL_PROJECTION:
 	case LogicalOperatorType::LOGICAL_AGGREGATE_AND_GROUP_BY:
@@ -154,6 +223,7 @@ void Sinker::Walk(unique_ptr<LogicalOperator> &op, bool named) {
 		break;
 	case LogicalOperatorType::LOGICAL_FILTER:
 	case LogicalOperatorType::LOGICAL_COMPARISON_JOIN:
+	case LogicalOperatorType::LOGICAL_DELIM_JOIN:
 	case LogicalOperatorType::LOGICAL_CROSS_PRODUCT:
 		break;
 	default:
@@ -166,8 +236,8 @@ void Sinker::Walk(unique_ptr<LogicalOperator> &op, bool named) {
 
 } // namespace
 
-void SinkConditions(unique_ptr<LogicalOperator> &op) {
-	Sinker(*op).Walk(op, false);
+void SinkConditions(ClientContext &context, unique_ptr<LogicalOperator> &op) {
+	Sinker(context, *op).Walk(op, false);
 }
 
 } // namespace openduck

@@ -3,6 +3,7 @@
 
 #define TOWARDS_BETTER 0.5
 #define TOWARDS_WORSE 0.05
+#define SLOWER_AT_MOST 2
 
 void od_link_meter_answered(struct od_link_meter *meter, double seconds)
 {
@@ -10,13 +11,15 @@ void od_link_meter_answered(struct od_link_meter *meter, double seconds)
         return;
     if (meter->round_trip_s == 0 || seconds < meter->round_trip_s)
         meter->round_trip_s = seconds;
-    else
-        meter->round_trip_s += (seconds - meter->round_trip_s) * TOWARDS_WORSE;
+    else {
+        double most = meter->round_trip_s * SLOWER_AT_MOST; // what is longer yet was the statement
+        meter->round_trip_s += ((seconds < most ? seconds : most) - meter->round_trip_s) * TOWARDS_WORSE;
+    }
 }
 
 void od_link_meter_moved(struct od_link_meter *meter, enum od_meter_way way, uint64_t bytes, double seconds)
 {
-    if (bytes < OD_METER_BYTES_MIN || !(seconds > 0))
+    if (bytes < OD_METER_BYTES_MIN || !(seconds > 0) || seconds < meter->round_trip_s)
         return;
     double *known = &meter->bytes_per_s[way], seen = (double)bytes / seconds;
     if (*known == 0)

@@ -25,9 +25,9 @@ enum od_meter_way { OD_METER_DOWN, OD_METER_UP };
 #define OD_METER_BYTES_MIN (UINT64_C(64) << 10)
 
 // A request that was answered after `seconds`, the server's work included. The estimate follows the shortest: at once
-// downwards, slowly upwards, so that a link that has become slower is noticed too.
+// downwards, slowly upwards (one long statement does not matter), so that a link that has become slower is noticed too.
 void od_link_meter_answered(struct od_link_meter *meter, double seconds);
-// `bytes` that came (or went) within `seconds`. The estimate follows the fastest: half the way upwards, slowly downwards,
+// `bytes` that came (or went) within `seconds`, which tells nothing when it is less than a round trip. The estimate follows the fastest: half the way upwards, slowly downwards,
 // because a transfer also waits for what makes its bytes, and for who takes them.
 void od_link_meter_moved(struct od_link_meter *meter, enum od_meter_way way, uint64_t bytes, double seconds);
 
