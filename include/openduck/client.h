@@ -123,6 +123,7 @@ struct od_request {
      * openduck_catalog_entry(). Their hashes are not looked at. */
     const struct od_request_object *tell;
     size_t tell_count;
+    const char *traceparent; /* W3C trace context, for the server's log and errors; NULL: none */
 };
 
 /* Returns when the server has bound the statement and the schema is known (small results are then complete). */

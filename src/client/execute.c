@@ -139,6 +139,7 @@ static od_code pack_request(struct execution *execution, struct od_error *err)
     message.exact_types = request->exact_types;
     message.describe_only = request->describe_only;
     message.begin_transaction = request->begin_transaction;
+    message.traceparent = text(request->traceparent);
     Openduck__V1__Compression compression = execution->client->compression == OD_COMPRESSION_LZ4
                                                 ? OPENDUCK__V1__COMPRESSION__COMPRESSION_LZ4_FRAME
                                                 : OPENDUCK__V1__COMPRESSION__COMPRESSION_ZSTD;

@@ -229,7 +229,7 @@ out:
 
 // ---- errors
 
-void od_execution_explain(const struct od_execution *execution, struct od_error *error)
+static void explain_stop(const struct od_execution *execution, struct od_error *error)
 {
     if (error->code != OD_CANCELLED)
         return;
@@ -253,6 +253,12 @@ void od_execution_explain(const struct od_execution *execution, struct od_error 
         (void)od_fail(error, OD_CANCELLED, "the statement was cancelled");
         break;
     }
+}
+
+void od_execution_explain(const struct od_execution *execution, struct od_error *error)
+{
+    explain_stop(execution, error);
+    od_trace_mark(execution->task.trace_id, error);
 }
 
 // ---- memory

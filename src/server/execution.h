@@ -12,6 +12,7 @@
 #include "rpc/message.h"
 #include "server/server_internal.h"
 #include "server/session.h"
+#include "server/trace.h"
 #include "server/window.h"
 
 #include <stdatomic.h>
@@ -47,6 +48,7 @@ struct od_task {
     struct od_catalog_object *objects, *tell; // one array: those to tell follow
     size_t object_count, tell_count;
     bool read_only, exact_types, describe_only, begin_transaction;
+    char trace_id[OD_TRACE_ID_BYTES]; // of the client's trace context, or empty
     enum od_ipc_codec codec;
     uint64_t timeout_ms;
     uint64_t inline_limit;

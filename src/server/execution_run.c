@@ -184,6 +184,9 @@ static unsigned attempt(struct od_execution *execution, struct lease *lease)
         if (rc != OD_OK)
             end_if_broken(execution, database_of(execution, lease));
     }
+    if (execution->task.trace_id[0])
+        od_log(rc == OD_OK ? OD_LOG_DEBUG : OD_LOG_INFO, "server", "trace %s: a statement of database \"%s\": %s %s",
+               execution->task.trace_id, execution->task.database, od_code_name(rc), error.error_class);
     pthread_mutex_lock(&execution->lock);
     bool ready = od_result_ready(execution->result, &info);
     unsigned actions = 0;

@@ -168,6 +168,7 @@ static od_code make_task(Openduck__V1__ExecuteRequest *request, struct od_task *
         .timeout_ms = request->timeout_ms,
         .inline_limit = request->inline_limit ? request->inline_limit : OD_INLINE_BYTES_DEFAULT,
     };
+    od_trace_id(request->traceparent, task->trace_id);
     if (request->group && request->group->id[0]) {
         task->group = request->group->id;
         task->group_size = request->group->size;
@@ -218,7 +219,7 @@ static bool join(struct od_execution *execution, struct od_call *call)
 
 static void execute_message(struct od_call *call, const uint8_t *data, size_t bytes)
 {
-    static const uint32_t texts[] = {1, 2, 3, 5, 7, 18, 0};
+    static const uint32_t texts[] = {1, 2, 3, 5, 7, 18, 19, 0};
     struct od_call_state *state = od_call_context(call);
     struct od_error err = {0};
     struct od_task task = {0};

@@ -77,6 +77,27 @@ def test_errors_are_typed(client, database):
     assert failed.code == "NOT_FOUND" and "nowhere" in failed.detail.message and "main" in failed.detail.message
 
 
+def test_a_trace_is_found_in_the_log_and_in_errors(start_server):
+    server = start_server("--log-level", "debug")
+    client = Client(server.endpoint, server.token)
+    traces = [f"{number:032x}" for number in (0xabc, 0xdef, 0x123)]
+
+    def context(trace):
+        return f"00-{trace}-00f067aa0ba902b7-01"
+    client.execute("SELECT 1", traceparent=context(traces[0]))
+    for sql in ("SELECT 'x'::INTEGER", "SELECT (range::VARCHAR || 'x')::INTEGER FROM range(3000000)"):
+        failed = failing(client.execute, sql, traceparent=context(traces[1]))
+        assert {setting.name: setting.value for setting in failed.detail.extra}["trace_id"] == traces[1]
+    failed = failing(client.execute, "SELECT no_such_function()", traceparent=f"xx-{traces[2]}-00f067aa0ba902b7-01")
+    assert all(setting.name != "trace_id" for setting in failed.detail.extra)
+    client.close()
+    server.stop()
+    log = server.log_text()
+    assert f'trace {traces[0]}: a statement of database "main": OK' in log
+    assert f'trace {traces[1]}: a statement of database "main": SQL Conversion' in log
+    assert traces[2] not in log
+
+
 def test_error_after_the_first_rows_is_no_short_result(client):
     reply = client.execute("SELECT CASE WHEN range < 3000000 THEN range ELSE error('late') END FROM range(4000000)")
     failed = failing(rows, client, reply)
