@@ -284,6 +284,19 @@ od_code od_volume_wait_durable(struct od_volume *volume, uint64_t lsn, struct od
     return end(volume, rc);
 }
 
+// There is no object store: remote is as local.
+od_code od_volume_wait(struct od_volume *volume, uint64_t lsn, enum od_durability level, struct od_error *err)
+{
+    (void)level;
+    return od_volume_wait_durable(volume, lsn, err);
+}
+
+uint64_t od_volume_acknowledged_lsn(struct od_volume *volume, enum od_durability level)
+{
+    (void)level;
+    return od_volume_durable_lsn(volume);
+}
+
 od_code od_volume_health(struct od_volume *volume, struct od_error *err)
 {
     pthread_mutex_lock(&volume->lock);
