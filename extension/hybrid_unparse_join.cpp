@@ -135,19 +135,56 @@ using ColumnSet = std::set<std::pair<idx_t, idx_t>>;
 
 static bool IsUnique(const LogicalOperator &op, const ColumnSet &keys);
 
-//! Each row of the left side has one partner at most.
-static bool IsUniqueOnRight(const LogicalComparisonJoin &join)
+//! A row of the other side has at most one partner on this one.
+static bool HasOnePartner(const LogicalComparisonJoin &join, idx_t side)
 {
     ColumnSet keys;
     for (auto &condition : join.conditions) {
-        if (condition.right->GetExpressionClass() == ExpressionClass::BOUND_COLUMN_REF &&
+        auto &key = side == 0 ? *condition.left : *condition.right;
+        if (key.GetExpressionClass() == ExpressionClass::BOUND_COLUMN_REF &&
             (condition.comparison == ExpressionType::COMPARE_EQUAL ||
              condition.comparison == ExpressionType::COMPARE_NOT_DISTINCT_FROM)) {
-            auto &binding = condition.right->Cast<BoundColumnRefExpression>().binding;
+            auto &binding = key.Cast<BoundColumnRefExpression>().binding;
             keys.insert({binding.table_index, binding.column_index});
         }
     }
-    return IsUnique(*join.children[1], keys);
+    return IsUnique(*join.children[side], keys);
+}
+
+//! The same of a filtered product, which is how regrouped inner joins stand: an equality between its sides is a key of both.
+static bool IsUniqueProduct(const LogicalOperator &filter, LogicalOperator &product, const ColumnSet &keys)
+{
+    ColumnSet sides[2], equal[2];
+    for (idx_t side = 0; side < 2; side++) {
+        for (auto &binding : product.children[side]->GetColumnBindings()) {
+            sides[side].insert({binding.table_index, binding.column_index});
+        }
+    }
+    for (auto &expression : filter.expressions) {
+        if (expression->GetExpressionType() != ExpressionType::COMPARE_EQUAL &&
+            expression->GetExpressionType() != ExpressionType::COMPARE_NOT_DISTINCT_FROM) {
+            continue;
+        }
+        auto &comparison = expression->Cast<BoundComparisonExpression>();
+        std::pair<idx_t, idx_t> columns[2];
+        bool plain = true;
+        for (idx_t i = 0; i < 2; i++) {
+            auto &operand = i == 0 ? *comparison.left : *comparison.right;
+            plain = plain && operand.GetExpressionClass() == ExpressionClass::BOUND_COLUMN_REF;
+            if (plain) {
+                auto &binding = operand.Cast<BoundColumnRefExpression>().binding;
+                columns[i] = {binding.table_index, binding.column_index};
+            }
+        }
+        for (idx_t i = 0; plain && i < 2; i++) {
+            if (sides[0].count(columns[i]) && sides[1].count(columns[1 - i])) {
+                equal[0].insert(columns[i]);
+                equal[1].insert(columns[1 - i]);
+            }
+        }
+    }
+    return (IsUnique(*product.children[0], keys) && IsUnique(*product.children[1], equal[1])) ||
+           (IsUnique(*product.children[1], keys) && IsUnique(*product.children[0], equal[0]));
 }
 
 //! At most one row for each combination of the values of these columns.
@@ -176,6 +213,9 @@ static bool IsUnique(const LogicalOperator &op, const ColumnSet &keys)
         return IsUnique(*op.children[0], below);
     }
     case LogicalOperatorType::LOGICAL_FILTER:
+        if (op.children[0]->type == LogicalOperatorType::LOGICAL_CROSS_PRODUCT) {
+            return IsUniqueProduct(op, *op.children[0], keys);
+        }
         return IsUnique(*op.children[0], keys);
     case LogicalOperatorType::LOGICAL_AGGREGATE_AND_GROUP_BY: {
         auto &aggregate = op.Cast<LogicalAggregate>();
@@ -194,9 +234,14 @@ static bool IsUnique(const LogicalOperator &op, const ColumnSet &keys)
         case JoinType::MARK:
             return IsUnique(*join.children[0], keys);
         case JoinType::INNER:
+            // Sides change places when joins are regrouped.
+            if (IsUnique(*join.children[1], keys) && HasOnePartner(join, 0)) {
+                return true;
+            }
+            return IsUnique(*join.children[0], keys) && HasOnePartner(join, 1);
         case JoinType::LEFT:
         case JoinType::SINGLE:
-            return IsUnique(*join.children[0], keys) && IsUniqueOnRight(join);
+            return IsUnique(*join.children[0], keys) && HasOnePartner(join, 1);
         default:
             return false;
         }
@@ -218,7 +263,7 @@ bool Unparser::WriteJoined(LogicalJoin &join, const Sources &sources, const stri
     string condition;
     bool any = join.type == LogicalOperatorType::LOGICAL_ANY_JOIN;
     if (!word || !WriteColumns(join, sources, sql) ||
-        (join.join_type == JoinType::SINGLE && (any || !IsUniqueOnRight(join.Cast<LogicalComparisonJoin>())))) {
+        (join.join_type == JoinType::SINGLE && (any || !HasOnePartner(join.Cast<LogicalComparisonJoin>(), 1)))) {
         return false;
     }
     if (any ? !WriteValue(*join.Cast<LogicalAnyJoin>().condition, sources, condition)
