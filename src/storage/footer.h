@@ -35,6 +35,8 @@ struct od_footer {
 // spread over many. `at`: where `out` goes on in the layer at `depth`, which is the last of the lineage.
 OD_CHECKED od_code od_footer_carry(struct od_footer *footer, struct od_lineage *lineage, uint32_t depth, uint64_t at,
                                    struct od_buf *out, struct od_error *err);
+// Is the layer at this depth among those below? Then *index is where.
+bool od_footer_find_below(const struct od_footer *footer, uint32_t depth, uint32_t *index);
 // After that: has the list of layers below become long enough to look which of them are needed (in proportion to what stayed
 // the last time, so that looking costs little)? `slack`: beyond that.
 bool od_footer_is_long(const struct od_footer *footer, uint32_t slack);

@@ -19,14 +19,9 @@ bool od_footer_is_long(const struct od_footer *footer, uint32_t slack)
     return footer->below_count >= 2 * (uint64_t)footer->pruned_count + slack;
 }
 
-static od_code need(struct pruning *pruning, od_place place, struct od_error *err)
+bool od_footer_find_below(const struct od_footer *footer, uint32_t depth, uint32_t *index)
 {
-    const struct od_footer *footer = pruning->footer;
-    uint32_t depth = od_place_depth(place), low = 0, high = footer->below_count;
-    if (!place || depth == footer->depth)
-        return OD_OK;
-    if (footer->below_count && footer->below[pruning->last].depth == depth) // neighbours mostly lie in one layer
-        low = high = pruning->last;
+    uint32_t low = 0, high = footer->below_count;
     while (low < high) {
         uint32_t middle = low + (high - low) / 2;
         if (footer->below[middle].depth < depth)
@@ -34,10 +29,22 @@ static od_code need(struct pruning *pruning, od_place place, struct od_error *er
         else
             high = middle;
     }
-    if (low >= footer->below_count || footer->below[low].depth != depth)
+    *index = low;
+    return low < footer->below_count && footer->below[low].depth == depth;
+}
+
+static od_code need(struct pruning *pruning, od_place place, struct od_error *err)
+{
+    const struct od_footer *footer = pruning->footer;
+    uint32_t depth = od_place_depth(place);
+    if (!place || depth == footer->depth)
+        return OD_OK;
+    uint32_t index = pruning->last; // neighbours mostly lie in one layer
+    bool again = footer->below_count && footer->below[index].depth == depth;
+    if (!again && !od_footer_find_below(footer, depth, &index))
         return od_fail(err, OD_CORRUPT, "something lies in a layer at depth %u, which the footer does not name", depth);
-    pruning->last = low;
-    pruning->needed[low] = true;
+    pruning->last = index;
+    pruning->needed[index] = true;
     return OD_OK;
 }
 

@@ -149,25 +149,13 @@ struct wanted {
     const struct od_footer *footer;
 };
 
-static bool is_below(const struct od_footer *footer, uint32_t depth)
-{
-    uint32_t low = 0, high = footer->below_count;
-    while (low < high) {
-        uint32_t middle = low + (high - low) / 2;
-        if (footer->below[middle].depth < depth)
-            low = middle + 1;
-        else
-            high = middle;
-    }
-    return low < footer->below_count && footer->below[low].depth == depth;
-}
-
 // A layer is wanted when the footer names it, when it is newer, or when a piece of a WAL file, which may have been brought
 // along, is in memory with its old place.
 static bool is_wanted(void *context, uint32_t depth)
 {
     const struct wanted *wanted = context;
-    if (depth >= wanted->footer->depth || is_below(wanted->footer, depth))
+    uint32_t index;
+    if (depth >= wanted->footer->depth || od_footer_find_below(wanted->footer, depth, &index))
         return true;
     for (unsigned i = 0; i < OD_GRID_HEADERS; i++)
         if (wanted->files->headers[i].place && od_place_depth(wanted->files->headers[i].place) == depth)

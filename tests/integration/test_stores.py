@@ -5,6 +5,7 @@ import subprocess
 import pytest
 from conftest import ROOT
 from fake_s3 import FakeS3
+from shared_stores import postgres  # noqa: F401 (a fixture)
 from storage_servers import S3, Postgres, Proxy, s3_server_command
 
 
@@ -19,15 +20,6 @@ def run(name, *arguments, **more):
     done = subprocess.run([program(name), *arguments], capture_output=True, text=True, timeout=150, **more)
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     return done
-
-
-@pytest.fixture(scope="module")
-def postgres():
-    server = Postgres()
-    try:
-        yield server.start()
-    finally:
-        server.remove()
 
 
 def test_postgres_suite(postgres):
